@@ -1,0 +1,228 @@
+package kubectl
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// Render says how an operation went as kubectl would have. stdout holds the lines of verbs that print lines; objects were
+// streamed to standard output before. op may be nil when Parse refused the command line. Exactly one of outcome and err is
+// expected; err wins.
+func Render(op *linkv1.Operation, outcome *linkv1.Outcome, err error) (stdout, stderr string, exit int) {
+	if err != nil {
+		return "", errorLine(err.Error()), 1
+	}
+	if outcome == nil {
+		return "", errorLine("no outcome was given for the operation"), 1
+	}
+	out, diagnostics := &strings.Builder{}, &strings.Builder{}
+	for _, w := range outcome.GetWarnings() {
+		fmt.Fprintf(diagnostics, "Warning: %s\n", w)
+	}
+	for _, e := range outcome.GetEffects() {
+		writeEffect(out, e)
+	}
+	if problem := unfinished(op, outcome); problem != "" {
+		diagnostics.WriteString(errorLine(problem))
+		exit = 1
+	}
+	if text := failures(outcome.GetFailures()); text != "" {
+		diagnostics.WriteString(text)
+		exit = 1
+	}
+	if exit == 0 && op.GetDelete() != nil && len(outcome.GetEffects()) == 0 {
+		out.WriteString("No resources found\n")
+	}
+	return out.String(), diagnostics.String(), exit
+}
+
+// Killed tells whether the command ended before its end in a way that makes it safe to run again: JobResult.killed. notStarted says
+// that err proves that nothing began. Reads that ran into their deadline count, mutations only if they never began.
+func Killed(mutation bool, outcome *linkv1.Outcome, notStarted bool) bool {
+	if outcome == nil {
+		return notStarted
+	}
+	switch outcome.GetState() {
+	case linkv1.Outcome_STATE_NOT_STARTED:
+		return true
+	case linkv1.Outcome_STATE_CANCELLED, linkv1.Outcome_STATE_RESULT_LOST, linkv1.Outcome_STATE_UNKNOWN, linkv1.Outcome_STATE_UNSPECIFIED:
+		return !mutation
+	default:
+		return false
+	}
+}
+
+// mutates repeats Parse's verdict for an operation.
+func mutates(op *linkv1.Operation) bool {
+	switch op.GetOperation().(type) {
+	case *linkv1.Operation_Get, *linkv1.Operation_List, nil:
+		return false
+	default:
+		return true
+	}
+}
+
+// unfinished is the text for operations that did not run to their end; "" if it did.
+func unfinished(op *linkv1.Operation, outcome *linkv1.Outcome) string {
+	reason := outcome.GetReason()
+	if reason == "" {
+		reason = "no reason was given"
+	}
+	look := ""
+	if mutates(op) {
+		look = "; it may have changed the cluster: look at the object before you try again"
+	}
+	switch outcome.GetState() {
+	case linkv1.Outcome_STATE_DONE:
+		return ""
+	case linkv1.Outcome_STATE_NOT_STARTED:
+		return "the operation was not started, nothing was changed: " + reason
+	case linkv1.Outcome_STATE_RESULT_LOST:
+		if mutates(op) {
+			look = "; it did run: look at the object before you try again"
+		}
+		return "the operation's result was lost: " + reason + look
+	case linkv1.Outcome_STATE_CANCELLED:
+		return "the operation was stopped before its end: " + reason + look
+	case linkv1.Outcome_STATE_UNKNOWN:
+		return "what became of the operation is not known: " + reason + look
+	default:
+		return fmt.Sprintf("the operation ended in a state that this bridge does not know (%d): %s%s", outcome.GetState(), reason, look)
+	}
+}
+
+func writeEffect(out *strings.Builder, e *linkv1.Effect) {
+	fmt.Fprintf(out, "%s %q %s", e.GetResource(), e.GetName(), e.GetVerb())
+	if e.GetNamespace() != "" {
+		fmt.Fprintf(out, " from %s namespace", e.GetNamespace())
+	}
+	out.WriteString("\n")
+}
+
+// failures words one failure with kubectl's prefix, several one to a line without it, as kubectl's aggregates.
+func failures(all []*linkv1.Failure) string {
+	switch len(all) {
+	case 0:
+		return ""
+	case 1:
+		if text, standard := failure(all[0]); standard {
+			return line(text)
+		} else {
+			return errorLine(text)
+		}
+	}
+	lines := &strings.Builder{}
+	for _, f := range all {
+		text, _ := failure(f)
+		lines.WriteString(line(text))
+	}
+	return lines.String()
+}
+
+// failure words one failure. standard means that the text stands alone, without "error: ".
+func failure(f *linkv1.Failure) (text string, standard bool) {
+	message := withContext(f.GetContext(), f.GetMessage())
+	switch f.GetCause() {
+	case linkv1.Failure_CAUSE_SERVER:
+		return serverFailure(f, message), true
+	case linkv1.Failure_CAUSE_UNKNOWN_KIND:
+		// Clouddriver's kinds may carry a group ("CronTab.stable.example.com"); kubectl names the token without it only when
+		// it could tell the two apart, and Clouddriver does not look at it.
+		return fmt.Sprintf("the server doesn't have a resource type %q", f.GetMessage()), false
+	case linkv1.Failure_CAUSE_UNREACHABLE:
+		return unreachable(f.GetMessage()), true
+	default:
+		if message == "" {
+			message = "unknown failure"
+		}
+		return message, false
+	}
+}
+
+func withContext(context, message string) string {
+	switch {
+	case context == "":
+		return message
+	case strings.HasSuffix(context, ":"):
+		return context + " " + message
+	default:
+		return context + ": " + message
+	}
+}
+
+func serverFailure(f *linkv1.Failure, message string) string {
+	switch {
+	case f.GetReason() == "Unauthorized":
+		return fmt.Sprintf("error: You must be logged in to the server (%s)", message)
+	case f.GetReason() == "Invalid":
+		return invalid(f.GetMessage())
+	case f.GetReason() != "":
+		return fmt.Sprintf("Error from server (%s): %s", f.GetReason(), message)
+	default:
+		return "Error from server: " + message
+	}
+}
+
+var (
+	// invalidMessage is how the API server words metav1.StatusReasonInvalid: `Deployment.apps "web" is invalid: CAUSES`.
+	invalidMessage = regexp.MustCompile(`(?s)^(?:.*?: )?([A-Za-z0-9]+)(?:\.[A-Za-z0-9.-]+)? ("(?:[^"\\]|\\.)*") is invalid: (.*)$`)
+	// nextCause is where one cause ends and the next one's field path begins.
+	nextCause = regexp.MustCompile(`, ([a-zA-Z][\w.\-\[\]"/ ]*: (?:Invalid value|Required value|Forbidden|Duplicate value|Not found|Unsupported value|Internal error|Too long|Too many|must )[: ]?)`)
+)
+
+// invalid words a refusal by validation. kubectl does not print the server's message then, but the object and one cause
+// after the other. The causes travel inside the message, in brackets when there are several.
+func invalid(message string) string {
+	if strings.HasPrefix(message, "The ") {
+		return message // worded by the agent already
+	}
+	m := invalidMessage.FindStringSubmatch(message)
+	if m == nil {
+		if message == "" {
+			return "The request is invalid"
+		}
+		return "The request is invalid: " + message
+	}
+	head, causes := fmt.Sprintf("The %s %s is invalid: ", m[1], m[2]), m[3]
+	if !strings.HasPrefix(causes, "[") || !strings.HasSuffix(causes, "]") {
+		return head + causes
+	}
+	list := nextCause.ReplaceAllString(causes[1:len(causes)-1], "\n* $1")
+	return head + "\n* " + list
+}
+
+var dialed = regexp.MustCompile(`dial tcp (\S+): `)
+
+func unreachable(message string) string {
+	if strings.Contains(message, "connection refused") {
+		if m := dialed.FindStringSubmatch(message); m != nil {
+			return fmt.Sprintf("The connection to the server %s was refused - did you specify the right host or port?", m[1])
+		}
+	}
+	return "Unable to connect to the server: " + message
+}
+
+// errorLine puts kubectl's "error: " before a text, once.
+func errorLine(text string) string {
+	if !strings.HasPrefix(text, "error: ") {
+		text = "error: " + text
+	}
+	return line(text)
+}
+
+func line(text string) string {
+	if strings.HasSuffix(text, "\n") {
+		return text
+	}
+	return text + "\n"
+}
+
+// IsUsage tells whether err is a command line that was refused before anything began.
+func IsUsage(err error) bool {
+	var usage *UsageError
+	return errors.As(err, &usage)
+}
