@@ -5,7 +5,8 @@
 //
 // makes certificates, tokens and keys in DIR, starts everything on 127.0.0.1 and, once the API server and its
 // controllers answer, writes DIR/kubeconfig: that file's appearance means ready. SIGTERM and SIGINT end it at once; the
-// data is thrown away, so nothing is drained. The children die with it, however it ends.
+// data is thrown away, so nothing is drained. The children die with it, however it ends. --remove=DIR also removes a
+// directory then.
 //
 // etcd runs inside the process; the other three are the binary itself under their usual names
 // (kube apiserver|controller-manager|scheduler FLAGS), since each of them owns its process's flags and signals.
@@ -13,6 +14,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -55,6 +57,7 @@ func runPlane() error {
 	flags.IntVar(&p.port, "port", 0, "port of the API server")
 	flags.IntVar(&p.etcdPort, "etcd-port", 0, "port of etcd for clients")
 	flags.IntVar(&p.etcdPeerPort, "etcd-peer-port", 0, "port of etcd for peers")
+	remove := flags.String("remove", "", "directory to remove at the end")
 	_ = flags.Parse(os.Args[1:])
 	if p.dir == "" || p.port == 0 || p.etcdPort == 0 || p.etcdPeerPort == 0 {
 		return fmt.Errorf("kube plane: --dir, --port, --etcd-port and --etcd-peer-port are all needed")
@@ -65,7 +68,11 @@ func runPlane() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	return p.run(ctx)
+	err = p.run(ctx)
+	if *remove != "" {
+		err = errors.Join(err, os.RemoveAll(*remove))
+	}
+	return err
 }
 
 func fail(code int, text string) {
