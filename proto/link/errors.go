@@ -1,0 +1,9 @@
+package link
+
+import "errors"
+
+// ErrFull: the tracker holds as many operations as it may.
+var ErrFull = errors.New("too many operations are open")
+
+// ErrDuplicate: an operation of that id is open.
+var ErrDuplicate = errors.New("an operation of that id is open already")
