@@ -1,0 +1,130 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// Bridge is a row of fairlead_bridge.
+type Bridge struct {
+	Name    string
+	Version string
+	Started int64
+	// Milliseconds since its last heartbeat.
+	Age int64
+}
+
+// Session is a row of fairlead_session: an agent that serves an account at a bridge.
+type Session struct {
+	Account  string
+	Session  string
+	Bridge   string
+	Agent    string
+	Instance string
+	// Milliseconds since its bridge's last heartbeat: long when the bridge is gone.
+	Age int64
+}
+
+// StartBridge announces a bridge. Sessions that an earlier process of the same name left behind end.
+func (s *Store) StartBridge(ctx context.Context, name, version string) error {
+	return s.inTransaction(ctx, func(tx *sql.Tx) error {
+		if err := endSessions(ctx, tx, `s.bridge = ?`, name); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO fairlead_bridge (name, version, started, heartbeat) VALUES (?, ?, `+now+`, `+now+`)
+ ON DUPLICATE KEY UPDATE version = VALUES(version), started = VALUES(started), heartbeat = VALUES(heartbeat)`, name, version)
+		return err
+	})
+}
+
+// Heartbeat says that the bridge lives. It touches one row that nobody else locks.
+func (s *Store) Heartbeat(ctx context.Context, name, version string) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO fairlead_bridge (name, version, started, heartbeat) VALUES (?, ?, `+now+`, `+now+`)
+ ON DUPLICATE KEY UPDATE heartbeat = VALUES(heartbeat)`, name, version)
+	return err
+}
+
+// StopBridge takes a bridge out, with its sessions.
+func (s *Store) StopBridge(ctx context.Context, name string) error {
+	return s.inTransaction(ctx, func(tx *sql.Tx) error {
+		if err := endSessions(ctx, tx, `s.bridge = ?`, name); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM fairlead_bridge WHERE name = ?`, name)
+		return err
+	})
+}
+
+// Bridges lists the bridges that announced themselves.
+func (s *Store) Bridges(ctx context.Context) ([]Bridge, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT name, version, started, CAST(`+now+` AS SIGNED) - heartbeat FROM fairlead_bridge ORDER BY name`)
+	if err != nil {
+		return nil, fmt.Errorf("list bridges: %w", err)
+	}
+	defer rows.Close()
+	var list []Bridge
+	for rows.Next() {
+		var b Bridge
+		if err := rows.Scan(&b.Name, &b.Version, &b.Started, &b.Age); err != nil {
+			return nil, err
+		}
+		list = append(list, b)
+	}
+	return list, rows.Err()
+}
+
+// PutSessions notes which accounts sessions of this bridge serve.
+func (s *Store) PutSessions(ctx context.Context, sessions []Session) error {
+	for len(sessions) > 0 {
+		n := min(len(sessions), statementRows)
+		args := make([]any, 0, 5*n)
+		for _, v := range sessions[:n] {
+			args = append(args, v.Account, v.Session, v.Bridge, v.Agent, v.Instance)
+		}
+		if _, err := s.db.ExecContext(ctx, statement{text: `INSERT INTO {table} (account, session, bridge, agent, instance, since) VALUES {list}
+ ON DUPLICATE KEY UPDATE bridge = VALUES(bridge), agent = VALUES(agent), instance = VALUES(instance)`}.
+			sql("fairlead_session", "(?,?,?,?,?,"+now+")", n), args...); err != nil {
+			return fmt.Errorf("store sessions: %w", err)
+		}
+		sessions = sessions[n:]
+	}
+	return nil
+}
+
+// EndSession takes an account's session out and notes when the account was seen last.
+func (s *Store) EndSession(ctx context.Context, account, session string) error {
+	return s.inTransaction(ctx, func(tx *sql.Tx) error {
+		return endSessions(ctx, tx, `s.account = ? AND s.session = ?`, account, session)
+	})
+}
+
+// endSessions ends the sessions that a condition on alias s selects. An account was seen last when its bridge gave its
+// last heartbeat, which is now unless that bridge is gone.
+func endSessions(ctx context.Context, tx *sql.Tx, condition string, args ...any) error {
+	if _, err := tx.ExecContext(ctx, `UPDATE fairlead_account a JOIN fairlead_session s ON s.account = a.name JOIN fairlead_bridge b ON b.name = s.bridge
+ SET a.last_seen = GREATEST(a.last_seen, b.heartbeat), a.revision = GREATEST(a.revision + 1, `+now+`) WHERE `+condition, args...); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `DELETE s FROM fairlead_session s WHERE `+condition, args...)
+	return err
+}
+
+// Sessions lists the sessions of all bridges.
+func (s *Store) Sessions(ctx context.Context) ([]Session, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT s.account, s.session, s.bridge, s.agent, s.instance, CAST(`+now+` AS SIGNED) - b.heartbeat
+ FROM fairlead_session s JOIN fairlead_bridge b ON b.name = s.bridge`)
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	defer rows.Close()
+	var list []Session
+	for rows.Next() {
+		var v Session
+		if err := rows.Scan(&v.Account, &v.Session, &v.Bridge, &v.Agent, &v.Instance, &v.Age); err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}

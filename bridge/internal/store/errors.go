@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// Numbers of server errors that mean something to us, with MySQL's names.
+const (
+	errDuplicateEntry   = 1062 // ER_DUP_ENTRY
+	errNoSuchTable      = 1146 // ER_NO_SUCH_TABLE
+	errPacketTooLarge   = 1153 // ER_NET_PACKET_TOO_LARGE
+	errLockWaitTimeout  = 1205 // ER_LOCK_WAIT_TIMEOUT
+	errDeadlock         = 1213 // ER_LOCK_DEADLOCK
+	errTableExists      = 1050 // ER_TABLE_EXISTS_ERROR
+	errDataTooLong      = 1406 // ER_DATA_TOO_LONG
+	errTruncatedWrong   = 1366 // ER_TRUNCATED_WRONG_VALUE_FOR_FIELD
+	errInvalidCharacter = 1300 // ER_INVALID_CHARACTER_STRING
+	errRowTooBig        = 1118 // ER_TOO_BIG_ROWSIZE
+	errCheckMySQL       = 3819 // ER_CHECK_CONSTRAINT_VIOLATED
+	errCheckMariaDB     = 4025 // ER_CONSTRAINT_FAILED
+)
+
+// ErrNoTable says that a statement named a table that is not there.
+var ErrNoTable = errors.New("no such table")
+
+// ErrTaken says that a name is held by one that differs only in case.
+var ErrTaken = errors.New("a name that differs only in case exists")
+
+func number(err error) uint16 {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+// IsNoTable tells whether a table was missing.
+func IsNoTable(err error) bool {
+	return errors.Is(err, ErrNoTable) || number(err) == errNoSuchTable
+}
+
+// IsConflict tells whether a transaction lost against another one: it may run again at once.
+func IsConflict(err error) bool {
+	n := number(err)
+	return n == errDeadlock || n == errLockWaitTimeout
+}
+
+// IsData tells whether the database refused what a row holds. Another try ends in the same way. Anything that is not
+// certainly about the data does not count: a full disk must not make rows look bad.
+func IsData(err error) bool {
+	if errors.Is(err, mysql.ErrPktTooLarge) {
+		return true
+	}
+	var e *mysql.MySQLError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Number {
+	case errDataTooLong, errTruncatedWrong, errInvalidCharacter, errRowTooBig, errPacketTooLarge, errCheckMySQL, errCheckMariaDB:
+		return true
+	}
+	// SQLSTATE class 22 is "data exception".
+	return e.SQLState[0] == '2' && e.SQLState[1] == '2'
+}
+
+// IsUnavailable tells whether the database could not be spoken to, as opposed to having answered with an error.
+func IsUnavailable(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	var netErr net.Error
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, sql.ErrConnDone) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// Fence is an account's epoch as a writer knows it.
+type Fence struct {
+	Account string
+	Epoch   uint64
+}
+
+// Attach raises an account's epoch, which keeps out everybody who wrote for it before, and returns the new one. It waits
+// for writes under way.
+//
+// The new epoch is above resumeEpoch too, so that a database restored to an older state never gives an epoch twice.
+// continues tells that instance attached last and that the database remembers it: what was committed for resumeEpoch is
+// there. An empty instance holds nothing and never continues.
+func (s *Store) Attach(ctx context.Context, account, instance string, resumeEpoch uint64) (epoch uint64, continues bool, err error) {
+	err = s.inTransaction(ctx, func(tx *sql.Tx) error {
+		// Not INSERT IGNORE: that would share-lock a row that is there, and two attaches would deadlock.
+		if _, err := tx.ExecContext(ctx, `INSERT INTO fairlead_fence (account, epoch, holder) VALUES (?, 0, '') ON DUPLICATE KEY UPDATE holder = holder`, account); err != nil {
+			return err
+		}
+		var stored uint64
+		var holder string
+		if err := tx.QueryRowContext(ctx, `SELECT epoch, holder FROM fairlead_fence WHERE account = ? FOR UPDATE`, account).Scan(&stored, &holder); err != nil {
+			return err
+		}
+		continues = instance != "" && holder == instance && resumeEpoch > 0 && stored == resumeEpoch
+		epoch = max(stored, resumeEpoch) + 1
+		_, err := tx.ExecContext(ctx, `UPDATE fairlead_fence SET epoch = ?, holder = ? WHERE account = ?`, epoch, instance, account)
+		return err
+	})
+	if err != nil {
+		return 0, false, fmt.Errorf("attach account %q: %w", account, err)
+	}
+	return epoch, continues, nil
+}
+
+// Epochs returns the epochs of all accounts.
+func (s *Store) Epochs(ctx context.Context) (map[string]uint64, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT account, epoch FROM fairlead_fence`)
+	if err != nil {
+		return nil, err
+	}
+	return collectEpochs(rows)
+}
+
+// holdFences share-locks the fences in sorted order, so that no attach happens before the transaction ends, and returns
+// the accounts whose fence has another epoch, or none. The list must be sorted and hold no account twice.
+func holdFences(ctx context.Context, tx *sql.Tx, fences []Fence) (fenced map[string]bool, err error) {
+	args := make([]any, len(fences))
+	for i, f := range fences {
+		args[i] = f.Account
+	}
+	rows, err := tx.QueryContext(ctx, fenceCheck.sql("fairlead_fence", "?", len(fences)), args...)
+	if err != nil {
+		return nil, err
+	}
+	epochs, err := collectEpochs(rows)
+	if err != nil {
+		return nil, err
+	}
+	fenced = map[string]bool{}
+	for _, f := range fences {
+		if epoch, found := epochs[f.Account]; !found || epoch != f.Epoch {
+			fenced[f.Account] = true
+		}
+	}
+	return fenced, nil
+}
+
+func collectEpochs(rows *sql.Rows) (map[string]uint64, error) {
+	defer rows.Close()
+	epochs := map[string]uint64{}
+	for rows.Next() {
+		var account string
+		var epoch uint64
+		if err := rows.Scan(&account, &epoch); err != nil {
+			return nil, err
+		}
+		epochs[account] = epoch
+	}
+	return epochs, rows.Err()
+}

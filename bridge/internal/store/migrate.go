@@ -1,0 +1,132 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// schemaTable is where goose keeps which migrations ran. Its own name: Clouddriver's database may see other users of goose.
+const schemaTable = "fairlead_schema"
+
+// Migrate brings the fairlead_* tables to this version. Bridges that start together take turns.
+func (s *Store) Migrate(ctx context.Context) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(goose.DialectMySQL, s.db, files,
+		goose.WithTableName(schemaTable), goose.WithSessionLocker(migrationLock{}), goose.WithDisableGlobalRegistry(true),
+		goose.WithSlog(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate the fairlead_* tables: %w", err)
+	}
+	for _, r := range results {
+		s.log.Info("migration applied", "migration", r.Source.Path, "duration", r.Duration)
+	}
+	return nil
+}
+
+// migrationLock is a lock of the server, which goes when its connection goes. The name holds the database's, because
+// such locks are the whole server's.
+type migrationLock struct{}
+
+const migrationLockName = "CONCAT('fairlead_schema.', LEFT(MD5(DATABASE()), 16))"
+
+func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	var got sql.NullInt64
+	if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK("+migrationLockName+", 60)").Scan(&got); err != nil {
+		return err
+	}
+	if got.Int64 != 1 {
+		return errors.New("another bridge has been migrating the tables for over a minute")
+	}
+	return nil
+}
+
+func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "DO RELEASE_LOCK("+migrationLockName+")")
+	return err
+}
+
+// Prepare waits until the database answers and brings our tables up to date. It tries until ctx ends, and says what it
+// waits for: at once, and then less and less often.
+func (s *Store) Prepare(ctx context.Context) error {
+	return s.persist(ctx, "database", s.Migrate)
+}
+
+// The templates that Clouddriver's own migrations make; every table of the cache is made like one of them.
+const (
+	rowTemplate  = "cats_v1_resource_template"
+	linkTemplate = "cats_v1_rel_template"
+)
+
+// WaitForTemplates waits until Clouddriver has made the templates of its cache tables.
+func (s *Store) WaitForTemplates(ctx context.Context) error {
+	return s.persist(ctx, "Clouddriver's cats_v1 template tables (Clouddriver makes them when it starts for the first time)", func(ctx context.Context) error {
+		for _, name := range []string{rowTemplate, linkTemplate} {
+			found, err := s.tableExists(ctx, name)
+			if err != nil {
+				return err
+			}
+			if !found {
+				return fmt.Errorf("table %s: %w", name, ErrNoTable)
+			}
+		}
+		return nil
+	})
+}
+
+// persist calls f until it succeeds or ctx ends.
+func (s *Store) persist(ctx context.Context, what string, f func(context.Context) error) error {
+	const (
+		firstPause = 250 * time.Millisecond
+		lastPause  = 5 * time.Second
+		quiet      = 30 * time.Second
+	)
+	pause, said, began := firstPause, time.Time{}, time.Now()
+	for {
+		err := f(ctx)
+		if err == nil {
+			if !said.IsZero() {
+				s.log.Info("no longer waiting", "for", what, "database", s.address, "waited", time.Since(began).Round(time.Millisecond))
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Since(said) >= quiet {
+			s.log.Warn("waiting", "for", what, "database", s.address, "waited", time.Since(began).Round(time.Second), "error", err)
+			said = time.Now()
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+func (s *Store) tableExists(ctx context.Context, name string) (bool, error) {
+	var n int
+	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?", name).Scan(&n)
+	return n > 0, err
+}

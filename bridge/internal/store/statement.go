@@ -1,0 +1,116 @@
+package store
+
+import "strings"
+
+// statement is one SQL text that runs often, with the index that it uses in the table it is about. A test asks a real
+// server for the plan of each.
+//
+// {table} stands for a table's name and {list} for the values of an IN list or the tuples of VALUES.
+type statement struct {
+	name  string
+	index string
+	// covering says that the index alone answers: no row is read.
+	covering bool
+	text     string
+}
+
+// sql is the text for a table and n list items, each written as item.
+func (s statement) sql(table, item string, n int) string {
+	var list strings.Builder
+	list.Grow(n * (len(item) + 1))
+	for i := range n {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		list.WriteString(item)
+	}
+	return strings.NewReplacer("{table}", quote(table), "{list}", list.String()).Replace(s.text)
+}
+
+// quote writes a name as MySQL wants it. Names come from cats.TableName, which leaves letters, digits and underscores.
+func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// likePrefix is the LIKE pattern for everything that begins with prefix.
+func likePrefix(prefix string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(prefix) + "%"
+}
+
+// now is the database's clock in milliseconds since 1970; connections run in UTC.
+const now = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)"
+
+// The hot statements. statements lists them for the test of their plans.
+var (
+	fenceCheck = statement{
+		name: "fence check", index: "PRIMARY",
+		// Without the hint a small table is scanned, and the scan waits for accounts that are not asked for.
+		text: `SELECT account, epoch FROM {table} FORCE INDEX (PRIMARY) WHERE account IN ({list}) ORDER BY account LOCK IN SHARE MODE`,
+	}
+	// The IFs keep a row whose id or agent is equal only under the collation as it is, and last_updated when the body
+	// is the same: then the row does not change at all.
+	putRows = statement{
+		name: "put rows", index: "PRIMARY",
+		text: `INSERT INTO {table} (id, agent, body_hash, body, last_updated) VALUES {list} ON DUPLICATE KEY UPDATE
+ last_updated = IF(body_hash = VALUES(body_hash) OR NOT ` + exact + `, last_updated, VALUES(last_updated)),
+ body = IF(` + exact + `, VALUES(body), body),
+ body_hash = IF(` + exact + `, VALUES(body_hash), body_hash)`,
+	}
+	presentRows = statement{
+		name: "present rows", index: "PRIMARY", covering: true,
+		text: `SELECT id FROM {table} FORCE INDEX (PRIMARY) WHERE agent = ? AND id IN ({list})`,
+	}
+	deleteRows = statement{
+		name: "delete rows", index: "PRIMARY",
+		text: `DELETE FROM {table} WHERE agent = ? AND CAST(agent AS BINARY) = CAST(? AS BINARY) AND id IN ({list}) AND CAST(id AS BINARY) IN ({list})`,
+	}
+	putLinks = statement{
+		name: "put links", index: "PRIMARY",
+		text: `INSERT INTO {table} (uuid, id, rel_id, rel_agent, rel_type, last_updated) VALUES {list} ON DUPLICATE KEY UPDATE
+ id = VALUES(id), rel_id = VALUES(rel_id), rel_agent = VALUES(rel_agent), rel_type = VALUES(rel_type)`,
+	}
+	deleteLinks = statement{
+		name: "delete links", index: "PRIMARY",
+		text: `DELETE FROM {table} WHERE uuid IN ({list})`,
+	}
+	rowDigests = statement{
+		name: "digest of rows", index: "agent_body_hash_idx", covering: true,
+		text: `SELECT CAST(agent AS BINARY) AS exact_agent, COUNT(*), BIT_XOR(CAST(CONV(LEFT(body_hash, 16), 16, 10) AS UNSIGNED)) FROM {table} WHERE agent IN ({list}) GROUP BY exact_agent`,
+	}
+	linkDigests = statement{
+		name: "digest of links", index: "rel_agent_idx", covering: true,
+		text: `SELECT CAST(rel_agent AS BINARY) AS exact_agent, COUNT(*), BIT_XOR(CAST(CONV(RIGHT(uuid, 12), 32, 10) AS UNSIGNED)) FROM {table} WHERE rel_agent IN ({list}) GROUP BY exact_agent`,
+	}
+	rowEntries = statement{
+		name: "entries of rows", index: "agent_body_hash_idx", covering: true,
+		text: `SELECT id, LEFT(body_hash, 16) FROM {table} WHERE agent = ? AND CAST(agent AS BINARY) = CAST(? AS BINARY)`,
+	}
+	linkEntries = statement{
+		name: "entries of links", index: "rel_agent_idx", covering: true,
+		text: `SELECT uuid FROM {table} WHERE rel_agent = ? AND CAST(rel_agent AS BINARY) = CAST(? AS BINARY)`,
+	}
+	rowsOfAccount = statement{
+		name: "rows of an account", index: "agent_body_hash_idx", covering: true,
+		text: `SELECT id, agent FROM {table} WHERE agent LIKE ? AND CAST(agent AS BINARY) LIKE CAST(? AS BINARY) LIMIT ?`,
+	}
+	linksOfAccount = statement{
+		name: "links of an account", index: "rel_agent_idx",
+		text: `SELECT uuid, id FROM {table} WHERE rel_agent LIKE ? AND CAST(rel_agent AS BINARY) LIKE CAST(? AS BINARY) LIMIT ?`,
+	}
+	linkTypes = statement{
+		name: "types linked to", index: "rel_type_idx", covering: true,
+		text: `SELECT DISTINCT rel_type FROM {table} WHERE rel_type IS NOT NULL`,
+	}
+	linkedIDs = statement{
+		name: "ids that links start from", index: "rel_agent_idx",
+		text: `SELECT DISTINCT id FROM {table} WHERE rel_agent IN ({list})`,
+	}
+	accountRevisions = statement{
+		name: "revisions of accounts", index: "name_revision_idx", covering: true,
+		text: `SELECT name, removing, revision FROM {table} FORCE INDEX (name_revision_idx)`,
+	}
+
+	statements = []statement{fenceCheck, presentRows, deleteRows, deleteLinks, rowDigests, linkDigests, rowEntries, linkEntries,
+		rowsOfAccount, linksOfAccount, linkTypes, linkedIDs, accountRevisions}
+)
+
+// exact is true where the key that an upsert met is byte for byte the one that it brought.
+const exact = `(CAST(id AS BINARY) = CAST(VALUES(id) AS BINARY) AND CAST(agent AS BINARY) = CAST(VALUES(agent) AS BINARY))`
