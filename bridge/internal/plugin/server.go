@@ -1,0 +1,140 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"connectrpc.com/connect"
+
+	clouddriverv1 "github.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1"
+	"github.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1/clouddriverv1connect"
+)
+
+const (
+	// maximumRequestBytes bounds one request. etcd takes 1.5 MiB an object; a List of several and base64 need more.
+	maximumRequestBytes = 24 << 20
+	// maximumOperations bounds operations at a time; Clouddriver's own pools are smaller.
+	maximumOperations = 512
+	// repeatEvery is how often the accounts are sent though nothing changed: the plugin takes 30 s of silence for a dead stream.
+	repeatEvery = 8 * time.Second
+	// calmFor is how long changes of the accounts are collected after a list was sent.
+	calmFor = 250 * time.Millisecond
+	// drainFor is how long operations may take to end when the bridge stops.
+	drainFor = 20 * time.Second
+)
+
+var errWrongSecret = errors.New("the secret is missing or wrong: plugin and bridge must read the same file (plugin.secretFile of the bridge, secretFile of the plugin)")
+
+// Options are what a Server needs.
+type Options struct {
+	// Address to listen at, "127.0.0.1:9092"; loopback only.
+	Address string
+	// SecretFile holds what callers must show; made if absent.
+	SecretFile string
+	Accounts   Accounts
+	Runner     Runner
+	Status     func() Status
+	Log        *slog.Logger
+}
+
+// Server answers the plugin.
+type Server struct {
+	o        Options
+	secret   secret
+	running  chan struct{} // one token for each operation
+	stopping chan struct{} // closed when Run ends: account streams end at once, operations are given drainFor
+}
+
+var _ clouddriverv1connect.ClouddriverServiceHandler = (*Server)(nil)
+
+// New checks the options and makes the secret file if there is none.
+func New(o Options) (*Server, error) {
+	host, _, err := net.SplitHostPort(o.Address)
+	if err != nil {
+		return nil, fmt.Errorf("plugin.address %q: %w", o.Address, err)
+	}
+	if !loopbackName(host) {
+		return nil, fmt.Errorf("plugin.address %q: only loopback addresses are allowed (127.0.0.1:9092): Clouddriver's plugin runs in the same pod", o.Address)
+	}
+	if o.SecretFile == "" {
+		return nil, errors.New("plugin.secretFile: a file is needed, on a volume that Clouddriver's container mounts too")
+	}
+	s, err := newSecret(o.SecretFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{o: o, secret: s, running: make(chan struct{}, maximumOperations), stopping: make(chan struct{})}, nil
+}
+
+// Run listens and serves until ctx ends and the operations have.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.o.Address)
+	if err != nil {
+		return fmt.Errorf("plugin.address: %w", err)
+	}
+	return s.Serve(ctx, listener)
+}
+
+// Serve is Run on a listener that exists already; it closes it. It can be called once.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	operations, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	server := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return operations },
+		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+	}
+	s.o.Log.Info("listening for the plugin", "address", listener.Addr().String(), "secretFile", s.o.SecretFile)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("plugin endpoint: %w", err)
+	case <-ctx.Done():
+	}
+	close(s.stopping)
+	drain, done := context.WithTimeout(operations, drainFor)
+	defer done()
+	err := server.Shutdown(drain)
+	if err != nil {
+		s.o.Log.Warn("operations of Clouddriver did not end in time and are cancelled", "waited", drainFor)
+		cancel()
+		err = server.Close()
+	}
+	<-served
+	return err
+}
+
+// Handler is the endpoint without a listener.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(clouddriverv1connect.NewClouddriverServiceHandler(s,
+		connect.WithReadMaxBytes(maximumRequestBytes),
+		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, p any) error {
+			s.o.Log.Error("panic in a call", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
+			return connect.NewError(connect.CodeInternal, errors.New("the bridge failed on this call, see its log"))
+		}),
+	))
+	return guard(mux, s.secret, s.o.Log)
+}
+
+// GetStatus implements the service.
+func (s *Server) GetStatus(context.Context, *connect.Request[clouddriverv1.GetStatusRequest]) (*connect.Response[clouddriverv1.GetStatusResponse], error) {
+	status := s.o.Status()
+	return connect.NewResponse(&clouddriverv1.GetStatusResponse{
+		Version:           status.Version,
+		Agents:            uint32(status.Agents),            //nolint:gosec // counts
+		Accounts:          uint32(status.Accounts),          //nolint:gosec // counts
+		AccountsConnected: uint32(status.AccountsConnected), //nolint:gosec // counts
+		Problems:          status.Problems,
+	}), nil
+}
