@@ -1,0 +1,205 @@
+package config
+
+// shape is what a value must look like.
+type shape int
+
+const (
+	anything shape = iota
+	text
+	boolean
+	whole
+	number
+	texts
+	section
+	sections
+)
+
+func (s shape) String() string {
+	return [...]string{"anything", "a text", "true or false", "a whole number", "a number", "a list of texts", "a section of keys", "a list of sections"}[s]
+}
+
+// key is one key of the configuration and what becomes of it.
+type key struct {
+	shape shape
+	// note: accepted, does nothing, and the log says this once.
+	note string
+	// refuse: what to do instead. The key is refused unless its value is false, empty or zero.
+	refuse string
+	// keys of a section, or of each section of a list.
+	keys map[string]key
+}
+
+func used(s shape) key                    { return key{shape: s} }
+func group(keys map[string]key) key       { return key{shape: section, keys: keys} }
+func later(s shape) key                   { return key{shape: s, note: "known, not built yet; it has no effect"} }
+func obsolete(s shape, why string) key    { return key{shape: s, note: "obsolete: " + why} }
+func refused(s shape, instead string) key { return key{shape: s, refuse: instead} }
+func laterGroup(keys map[string]key) key {
+	return key{shape: section, keys: keys, note: later(section).note}
+}
+func obsoleteGroup(why string) key { return key{shape: anything, note: "obsolete: " + why} }
+func list(keys map[string]key) key { return key{shape: sections, keys: keys} }
+func each(s shape, names ...string) map[string]key {
+	keys := map[string]key{}
+	for _, n := range names {
+		keys[n] = used(s)
+	}
+	return keys
+}
+
+func merged(all ...map[string]key) map[string]key {
+	keys := map[string]key{}
+	for _, m := range all {
+		for n, k := range m {
+			keys[n] = k
+		}
+	}
+	return keys
+}
+
+const (
+	ownRecords  = "the agent goes on from its own records, and compares with the bridge when it has none"
+	byBytes     = "lists are read page by page and memory is bounded in bytes, so that a start needs no budget"
+	polling     = "nothing is polled, the agent watches"
+	noKubectl   = "no kubectl runs, the agent speaks to the API server"
+	toTheBridge = "this belongs to Clouddriver's side: set it in fairlead-bridge.yml"
+)
+
+// keys returns every key that is known. Keys are compared without regard to case, as the replaced product did; its
+// documentation spells some of them in two ways.
+func keys() map[string]key {
+	return map[string]key{
+		"clouddriver": group(clouddriverKeys()),
+		"kubernetes":  group(kubernetesKeys()),
+		"logging":     group(loggingKeys()),
+		"pprof":       group(map[string]key{"enabled": used(boolean), "port": used(whole)}),
+		"prometheus":  group(map[string]key{"enabled": used(boolean), "port": used(whole)}),
+		"server":      group(serverKeys()),
+		"secrets": laterGroup(map[string]key{"vault": group(merged(map[string]key{"enabled": used(boolean)},
+			each(text, "url", "authMethod", "role", "path", "username", "password", "userAuthPath", "namespace", "token")))}),
+		"tasks":                  obsoleteGroup(byBytes),
+		"timeoutSeconds":         used(whole),
+		"zoneId":                 used(text),
+		"dynamicAccountsEnabled": later(boolean),
+		"dynamicAccounts":        obsoleteGroup(toTheBridge),
+		"balanceConnection":      obsolete(boolean, "bridges spread their agents by themselves"),
+		"clouddriverNamespace":   obsolete(text, "bridges spread their agents by themselves"),
+		"domainName":             obsolete(text, "bridges spread their agents by themselves"),
+		"local":                  obsoleteGroup("a mode for the replaced product's developers"),
+		"hub":                    obsoleteGroup("Armory Cloud is no more; clouddriver.grpc names the bridge"),
+		"certFile":               refused(text, "name the CA in clouddriver.tls.cacertFile, or its hash in clouddriver.tls.pin"),
+	}
+}
+
+func clouddriverKeys() map[string]key {
+	return map[string]key{
+		"grpc":     used(text),
+		"insecure": used(boolean),
+		"tls": group(map[string]key{
+			"serverName": used(text),
+			"cacertFile": used(text),
+			"pin":        used(text),
+			"insecureSkipVerify": refused(boolean, "an agent that does not know its bridge would give its token to anybody: "+
+				"set clouddriver.tls.pin to the hash that `fairlead agent join` prints"),
+			"clientCertFile":        later(text),
+			"clientKeyFile":         later(text),
+			"clientKeyFilePassword": later(text),
+			"clientKeyPassword":     later(text),
+		}),
+		"auth": group(map[string]key{
+			"token":     used(text),
+			"tokenFile": used(text),
+			"tokenCommand": laterGroup(map[string]key{
+				"command": used(text), "args": used(texts), "format": used(text), "refreshIntervalSeconds": used(whole),
+			}),
+		}),
+		"noProxy":                   later(boolean),
+		"keepAliveHeartbeatSeconds": used(whole),
+		"keepAliveTimeOutSeconds":   used(whole),
+		"keepAliveOperationSeconds": obsolete(whole, "one heartbeat in both directions decides whether a session lives"),
+		"backoff": group(map[string]key{
+			"baseDelay": used(whole), "multiplier": used(number), "jitter": used(number), "maxDelay": used(whole),
+		}),
+		"responseRetries":           obsoleteGroup("a result is kept until the bridge has acknowledged it"),
+		"retries":                   obsoleteGroup("a result is kept until the bridge has acknowledged it"),
+		"cacheRetryIntervalSeconds": obsolete(whole, "what is not acknowledged is sent again"),
+		"dynamicAccountsEnabled":    later(boolean),
+	}
+}
+
+func kubernetesKeys() map[string]key {
+	apply := map[string]key{"enabled": used(text), "clearManagedFields": used(text), "manifestDefaults": used(text)}
+	return map[string]key{
+		"accounts":            list(accountKeys()),
+		"noProxy":             used(boolean),
+		"reconnectTimeoutMs":  used(whole),
+		"cacheGroupSize":      obsolete(whole, byBytes),
+		"cacheGroupDelayMs":   obsolete(whole, byBytes),
+		"retries":             obsoleteGroup("conflicts are retried as kubectl does, reads are repeated by whoever asked"),
+		"dynamicAccountsOnly": later(boolean),
+		"serverSideApply": laterGroup(merged(apply, map[string]key{
+			"kinds": list(merged(apply, map[string]key{"kind": used(text)})),
+		})),
+	}
+}
+
+func loggingKeys() map[string]key {
+	rotation := "the log goes to standard output; its collector rotates"
+	return map[string]key{
+		"level": used(text), "format": used(text),
+		"file": later(text), "multiWrite": later(boolean), "fields": later(anything),
+		"maxSizeMb": obsolete(whole, rotation), "maxAgeDays": obsolete(whole, rotation), "maxBackups": obsolete(whole, rotation),
+		"localTime": obsolete(boolean, rotation), "compress": obsolete(boolean, rotation),
+		"remote": obsoleteGroup("logs went to the replaced product's vendor"),
+	}
+}
+
+func serverKeys() map[string]key {
+	return map[string]key{
+		"host": used(text), "port": used(whole),
+		"ssl": laterGroup(map[string]key{
+			"enabled": used(boolean), "certFile": used(text), "keyFile": used(text), "keyPassword": used(text),
+			"keyFilePassword": used(text), "caCertFile": used(text), "clientAuth": used(text),
+		}),
+	}
+}
+
+// accountKeys are those of the replaced product's agent and those of Clouddriver's ManagedAccount, which people paste.
+func accountKeys() map[string]key {
+	inFile := "put the kubeconfig into a file and name it in kubeconfigFile"
+	return map[string]key{
+		"name": used(text), "kubeconfigFile": used(text), "serviceAccount": used(boolean), "context": used(text),
+		"insecure": used(boolean), "noProxy": used(boolean),
+		"namespaces": used(texts), "omitNamespaces": used(texts), "kinds": used(texts), "omitKinds": used(texts),
+		"onlyNamespacedResources": used(boolean), "onlySpinnakerManaged": used(boolean), "metrics": used(boolean),
+		"customResourceDefinitions": list(map[string]key{"kind": used(text), "scope": used(text)}),
+		"permissions":               used(anything),
+
+		"environment": used(text), "accountType": used(text), "debug": used(boolean), "namingStrategy": used(text),
+		"requiredGroupMembership": used(texts), "cacheAllApplicationRelationships": used(boolean),
+		"customResources": list(map[string]key{
+			"kubernetesKind": used(text), "spinnakerKind": used(text), "deployPriority": used(text),
+			"versioned": used(boolean), "namespaced": used(boolean),
+		}),
+		"cachingPolicies": list(map[string]key{"kubernetesKind": used(text), "maxEntriesPerAgent": used(whole)}),
+
+		"zoneId": later(text), "kubeconfigAgent": later(text), "rawResourcesEndpointConfig": later(anything),
+		"kubectlRequestTimeoutSeconds": later(whole),
+		"kubeconfigContents":           refused(text, inFile),
+		"serviceAccountName":           obsolete(text, "serviceAccount: true uses the pod's own"),
+		"maxResumableResourceAgeMs":    obsolete(whole, ownRecords),
+		"skipServerSideApply":          obsolete(boolean, "applies are client-side unless the deploy stage says otherwise"),
+		"skipManifestDefaults":         obsolete(boolean, "no defaults are filled in"),
+		"oAuthScopes":                  obsolete(texts, "Kubernetes clients have dropped the gcp provider; use a token or an exec plugin in the kubeconfig"),
+		"oAuthServiceAccount":          obsolete(text, "Kubernetes clients have dropped the gcp provider; use a token or an exec plugin in the kubeconfig"),
+		"kubectlExecutable":            obsolete(text, noKubectl),
+		"cacheThreads":                 obsolete(whole, polling),
+		"cacheIntervalSeconds":         obsolete(whole, polling),
+		"checkPermissionsOnStartup":    obsolete(boolean, "each kind is tried, and dropped and reported when it is forbidden"),
+		"liveManifestCalls":            obsolete(boolean, "Clouddriver always reads live manifests"),
+		"providerVersion":              obsolete(text, "there is only one left"),
+		"configureImagePullSecrets":    obsolete(boolean, "of Clouddriver's former provider"),
+		"dockerRegistries":             obsolete(anything, "of Clouddriver's former provider"),
+		"type":                         obsolete(text, "all accounts are Kubernetes accounts"),
+	}
+}
