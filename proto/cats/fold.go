@@ -1,0 +1,99 @@
+package cats
+
+import (
+	"slices"
+	"strings"
+)
+
+// family is the tables whose types differ in nothing but case: MySQL cannot tell their ids apart, so their rows compete.
+type family struct {
+	tables []*table
+	// Records by folded path; only of those paths that some odd record folds to.
+	folded map[string][]*record
+}
+
+// fold maps a path to a form that is equal for all paths which utf8mb4_unicode_ci takes for the same.
+func fold(path string) string {
+	return strings.TrimRight(strings.ToLower(strings.ReplaceAll(path, ";", ":")), " ")
+}
+
+// plain tells whether a path folds to itself and no other plain path folds to it.
+func plain(path string) bool {
+	for i := range len(path) {
+		c := path[i]
+		if c >= 0x80 || c >= 'A' && c <= 'Z' || c == ';' || c < ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return path == "" || path[len(path)-1] != ' '
+}
+
+// enter adds a record that became present to the competition for its id.
+func (f *family) enter(r *record) {
+	if !r.odd && len(f.tables) == 1 && plain(r.path) {
+		if len(f.folded) == 0 || f.folded[r.path] == nil {
+			return
+		}
+	}
+	f.join(r)
+}
+
+func (f *family) join(r *record) {
+	folded := fold(r.path)
+	r.odd = true
+	rivals := f.folded[folded]
+	if rivals == nil {
+		// A plain record of that name has not needed an entry so far.
+		for _, t := range f.tables {
+			if p := t.records[folded]; p != nil && p != r && p.present {
+				p.odd = true
+				rivals = append(rivals, p)
+			}
+		}
+	}
+	if f.folded == nil {
+		f.folded = make(map[string][]*record)
+	}
+	f.folded[folded] = append(rivals, r)
+}
+
+// leave takes out a record that is no longer present, and returns those that competed with it.
+func (f *family) leave(r *record) []*record {
+	if !r.odd {
+		return nil
+	}
+	r.odd = false
+	folded := fold(r.path)
+	rivals := slices.DeleteFunc(f.folded[folded], func(o *record) bool { return o == r })
+	if len(rivals) == 0 {
+		delete(f.folded, folded)
+		return nil
+	}
+	f.folded[folded] = rivals
+	return rivals
+}
+
+// rivals returns all present records that compete for the id of r, r included.
+func (f *family) rivals(r *record) []*record {
+	if !r.odd {
+		return nil
+	}
+	return f.folded[fold(r.path)]
+}
+
+// wins tells whether r is the first of its rivals in byte order.
+func (f *family) wins(r *record) bool {
+	for _, o := range f.rivals(r) {
+		if o != r && compareIDs(o, r) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func compareIDs(a, b *record) int {
+	if c := strings.Compare(string(a.table.typ), string(b.table.typ)); c != 0 {
+		return c
+	}
+	return strings.Compare(a.path, b.path)
+}
