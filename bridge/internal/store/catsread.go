@@ -111,6 +111,17 @@ func (s *Store) CacheTables(ctx context.Context) (rows, links []string, err erro
 func (s *Store) RowsOfAccount(ctx context.Context, table, account string, limit int) ([]Row, error) {
 	prefix := likePrefix(account + "/")
 	rows, err := s.db.QueryContext(ctx, rowsOfAccount.sql(table, "", 0), prefix, prefix, limit)
+	return collectRows(table, account, rows, err)
+}
+
+// RowsOfOthers is RowsOfAccount without the rows of one agent.
+func (s *Store) RowsOfOthers(ctx context.Context, table, account, agent string, limit int) ([]Row, error) {
+	prefix := likePrefix(account + "/")
+	rows, err := s.db.QueryContext(ctx, rowsOfOthers.sql(table, "", 0), prefix, agent, prefix, limit)
+	return collectRows(table, account, rows, err)
+}
+
+func collectRows(table, account string, rows *sql.Rows, err error) ([]Row, error) {
 	if IsNoTable(err) {
 		return nil, nil
 	}
@@ -133,6 +144,17 @@ func (s *Store) RowsOfAccount(ctx context.Context, table, account string, limit 
 func (s *Store) LinksOfAccount(ctx context.Context, table, relType, account string, limit int) ([]Link, error) {
 	prefix := likePrefix(relType + ":" + account + "/")
 	rows, err := s.db.QueryContext(ctx, linksOfAccount.sql(table, "", 0), prefix, prefix, limit)
+	return collectLinks(table, account, rows, err)
+}
+
+// LinksOfOthers is LinksOfAccount without the links of one rel agent.
+func (s *Store) LinksOfOthers(ctx context.Context, table, relType, account, relAgent string, limit int) ([]Link, error) {
+	prefix := likePrefix(relType + ":" + account + "/")
+	rows, err := s.db.QueryContext(ctx, linksOfOthers.sql(table, "", 0), prefix, relAgent, prefix, limit)
+	return collectLinks(table, account, rows, err)
+}
+
+func collectLinks(table, account string, rows *sql.Rows, err error) ([]Link, error) {
 	if IsNoTable(err) {
 		return nil, nil
 	}
@@ -205,16 +227,4 @@ func (s *Store) ProbeAccount(ctx context.Context, account string, probes []Probe
 		found[probes[i]] = id.String
 	}
 	return found, rows.Err()
-}
-
-// LinkedIDs lists the ids that links of the given rel agents start from.
-func (s *Store) LinkedIDs(ctx context.Context, table string, relAgents []string) ([]string, error) {
-	list, err := collectStrings(s.db.QueryContext(ctx, linkedIDs.sql(table, "?", len(relAgents)), anys(relAgents)...))
-	if IsNoTable(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ids linked from %s: %w", table, err)
-	}
-	return list, nil
 }

@@ -54,6 +54,8 @@ func Open(o Options) (*Store, error) {
 	cfg.ClientFoundRows = false
 	cfg.ParseTime = false
 	cfg.MultiStatements = false
+	// Ask each server for its limit: a packet above it ends the connection, and then looks like a lost one.
+	cfg.MaxAllowedPacket = 0
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 5 * time.Second
 	}

@@ -99,9 +99,13 @@ var (
 		name: "types linked to", index: "rel_type_idx", covering: true,
 		text: `SELECT DISTINCT rel_type FROM {table} WHERE rel_type IS NOT NULL`,
 	}
-	linkedIDs = statement{
-		name: "ids that links start from", index: "rel_agent_idx",
-		text: `SELECT DISTINCT id FROM {table} WHERE rel_agent IN ({list})`,
+	rowsOfOthers = statement{
+		name: "rows of an account's other agents", index: "agent_body_hash_idx", covering: true,
+		text: `SELECT id, agent FROM {table} WHERE agent LIKE ? AND agent <> ? AND CAST(agent AS BINARY) LIKE CAST(? AS BINARY) LIMIT ?`,
+	}
+	linksOfOthers = statement{
+		name: "links of an account's other agents", index: "rel_agent_idx",
+		text: `SELECT uuid, id FROM {table} WHERE rel_agent LIKE ? AND rel_agent <> ? AND CAST(rel_agent AS BINARY) LIKE CAST(? AS BINARY) LIMIT ?`,
 	}
 	accountRevisions = statement{
 		name: "revisions of accounts", index: "name_revision_idx", covering: true,
@@ -109,7 +113,7 @@ var (
 	}
 
 	statements = []statement{fenceCheck, presentRows, deleteRows, deleteLinks, rowDigests, linkDigests, rowEntries, linkEntries,
-		rowsOfAccount, linksOfAccount, linkTypes, linkedIDs, accountRevisions}
+		rowsOfAccount, linksOfAccount, rowsOfOthers, linksOfOthers, linkTypes, accountRevisions}
 )
 
 // exact is true where the key that an upsert met is byte for byte the one that it brought.
