@@ -1,0 +1,330 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+
+	"github.com/fairlead/fairlead/proto/link"
+)
+
+// Pauses are the waits between connections.
+type Pauses struct {
+	// Reconnect is the longest pause after a session that worked; the actual one is random, so that many agents of a bridge that stopped
+	// do not come back at one moment.
+	Reconnect time.Duration
+	// Base, Multiplier and Max shape the pause after failed tries, ±Jitter.
+	Base, Max          time.Duration
+	Multiplier, Jitter float64
+}
+
+// after is the pause before the next try, when tries have failed in a row.
+func (p Pauses) after(tries int, welcomed bool) time.Duration {
+	if welcomed {
+		return time.Duration(mathrand.Float64() * float64(p.Reconnect)) //nolint:gosec // spreads load
+	}
+	pause := float64(p.Base)
+	for range tries {
+		if pause *= p.Multiplier; pause > float64(p.Max) {
+			pause = float64(p.Max)
+			break
+		}
+	}
+	return time.Duration(pause * (1 + p.Jitter*(2*mathrand.Float64()-1))) //nolint:gosec // spreads load
+}
+
+// ending is how a connection ended.
+type ending struct {
+	reason     string
+	welcomed   bool
+	final      bool
+	retryAfter time.Duration
+	addresses  []string
+}
+
+// dialer makes connections.
+type dialer struct {
+	cfg Config
+}
+
+func newDialer(cfg Config) (*dialer, error) {
+	if !cfg.Plaintext {
+		if _, err := cfg.Trust.TLS(cfg.Address); err != nil {
+			return nil, err
+		}
+	}
+	return &dialer{cfg: cfg}, nil
+}
+
+func (d *dialer) dial(address string) (*grpc.ClientConn, error) {
+	transport := insecure.NewCredentials()
+	if !d.cfg.Plaintext {
+		cfg, err := d.cfg.Trust.TLS(address)
+		if err != nil {
+			return nil, err
+		}
+		transport = credentials.NewTLS(cfg)
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(transport),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(link.MaxFrameBytes), grpc.MaxCallSendMsgSize(link.MaxFrameBytes)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithUserAgent("fairlead-agent/" + d.cfg.Agent.GetVersion()),
+	}
+	if d.cfg.NoProxy {
+		options = append(options, grpc.WithNoProxy())
+	}
+	return grpc.NewClient(address, options...)
+}
+
+// connection is one connection with its three streams.
+type connection struct {
+	session *Session
+	client  agentv1.AgentServiceClient
+	ctx     context.Context //nolint:containedctx // the connection's life
+	cancel  context.CancelFunc
+	// owned counts the goroutines of streams; only once adds to it, so that it can wait for them.
+	owned    sync.WaitGroup
+	openings chan string
+
+	mu       sync.Mutex
+	reason   string
+	leaving  bool
+	welcomed bool
+	end      link.Disconnect
+}
+
+// once connects, and returns when the connection is over.
+func (s *Session) once(ctx context.Context, address string) ending {
+	token, err := s.cfg.Token()
+	if err != nil {
+		return ending{reason: "enrolment token: " + err.Error()}
+	}
+	conn, err := s.dialer.dial(address)
+	if err != nil {
+		return ending{reason: err.Error(), final: true}
+	}
+	defer conn.Close()
+	c := &connection{session: s, client: agentv1.NewAgentServiceClient(conn), openings: make(chan string, 1)}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	defer c.cancel()
+	stream, err := c.client.Session(metadata.AppendToOutgoingContext(c.ctx, "authorization", "Bearer "+token))
+	if err != nil {
+		return ending{reason: explain(err)}
+	}
+	s.mu.Lock()
+	s.conn = c
+	s.mu.Unlock()
+	s.step(func(now time.Time) { s.core.Connected(now) })
+	c.owned.Go(func() { c.readSession(stream) })
+	c.owned.Go(func() { c.writeSession(stream) })
+	for c.ctx.Err() == nil {
+		select {
+		case secret := <-c.openings:
+			c.open(secret)
+		case <-c.ctx.Done():
+		}
+	}
+	c.owned.Wait()
+	end := c.ending(ctx)
+	s.mu.Lock()
+	s.conn = nil
+	s.mu.Unlock()
+	s.step(func(now time.Time) { s.core.Lost(now, end.reason) })
+	return end
+}
+
+func (c *connection) ending(parent context.Context) ending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := ending{reason: c.reason, welcomed: c.welcomed}
+	if c.leaving {
+		end.final, end.retryAfter, end.addresses = c.end.Final, c.end.RetryAfter, c.end.Addresses
+		if c.end.Reason != "" {
+			end.reason = c.end.Reason
+		}
+	}
+	if end.reason == "" && parent.Err() != nil {
+		end.reason = "the agent stops"
+	}
+	return end
+}
+
+// fail ends the connection; the first reason counts.
+func (c *connection) fail(err error) {
+	c.mu.Lock()
+	if c.reason == "" {
+		c.reason = explain(err)
+	}
+	c.mu.Unlock()
+	c.cancel()
+}
+
+// close lets the session stream's writer send what is left, then ends the connection.
+func (c *connection) close(end link.Disconnect) {
+	c.mu.Lock()
+	c.leaving, c.end = true, end
+	c.mu.Unlock()
+	wake(c.session.wakeSession)
+}
+
+func (c *connection) isLeaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving
+}
+
+func (c *connection) readSession(stream agentv1.AgentService_SessionClient) {
+	for {
+		frame, err := stream.Recv()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		if w := frame.GetWelcome(); w != nil {
+			c.welcome(w)
+		}
+		c.session.step(func(now time.Time) { c.session.core.ReceivedSession(now, frame) })
+	}
+}
+
+func (c *connection) welcome(w *linkv1.Welcome) {
+	c.mu.Lock()
+	c.welcomed = true
+	c.mu.Unlock()
+	s := c.session
+	s.mu.Lock()
+	s.state.Connected, s.state.Since, s.state.Problem = true, time.Now(), ""
+	s.mu.Unlock()
+	s.cfg.Log.Info("connected to a bridge", "bridge", w.GetBridge(), "session", w.GetSession())
+}
+
+func (c *connection) writeSession(stream agentv1.AgentService_SessionClient) {
+	s := c.session
+	next := func() *linkv1.SessionUp {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.core.NextSession()
+	}
+	for {
+		frame := next()
+		if frame == nil {
+			if c.isLeaving() {
+				_ = stream.CloseSend() // the bridge may be gone already
+				c.fail(errOver)
+				return
+			}
+			select {
+			case <-s.wakeSession:
+			case <-c.ctx.Done():
+				return
+			}
+			continue
+		}
+		if err := stream.Send(frame); err != nil {
+			c.sendFailed(err)
+			return
+		}
+	}
+}
+
+// sendFailed ends the connection. The reader of the stream has the status that says why, so it is given a moment to tell.
+func (c *connection) sendFailed(err error) {
+	select {
+	case <-c.ctx.Done():
+	case <-time.After(time.Second):
+		c.fail(err)
+	}
+}
+
+// open opens the session's other streams.
+func (c *connection) open(secret string) {
+	s := c.session
+	ctx := metadata.AppendToOutgoingContext(c.ctx, "fairlead-session", secret)
+	inventory, err := c.client.Inventory(ctx)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	operations, err := c.client.Operations(ctx)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	c.owned.Go(func() {
+		receive(c, inventory.Recv, func(now time.Time, f *linkv1.InventoryDown) { s.core.ReceivedInventory(now, f) })
+	})
+	c.owned.Go(func() {
+		receive(c, operations.Recv, func(now time.Time, f *linkv1.OperationDown) { s.core.ReceivedOperation(now, f) })
+	})
+	c.owned.Go(func() { transmit(c, s.wakeInventory, s.core.NextInventory, inventory.Send) })
+	c.owned.Go(func() { transmit(c, s.wakeOperation, s.core.NextOperation, operations.Send) })
+}
+
+// receive feeds a stream's frames until it ends.
+func receive[F any](c *connection, recv func() (*F, error), feed func(time.Time, *F)) {
+	for {
+		frame, err := recv()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.session.step(func(now time.Time) { feed(now, frame) })
+	}
+}
+
+// transmit sends a stream's frames until the connection ends.
+func transmit[F any](c *connection, wakeup <-chan struct{}, next func() *F, send func(*F) error) {
+	s := c.session
+	for {
+		s.mu.Lock()
+		frame := next()
+		s.mu.Unlock()
+		if frame == nil {
+			select {
+			case <-wakeup:
+			case <-c.ctx.Done():
+				return
+			}
+			continue
+		}
+		if err := send(frame); err != nil {
+			c.sendFailed(err)
+			return
+		}
+	}
+}
+
+// explain says why a stream ended, and what to do where that is known.
+func explain(err error) string {
+	if errors.Is(err, errOver) {
+		return err.Error()
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		return err.Error()
+	}
+	switch st.Code() {
+	case codes.Unauthenticated:
+		return fmt.Sprintf("the bridge does not accept this agent: %s", st.Message())
+	case codes.PermissionDenied:
+		return fmt.Sprintf("the bridge refuses this agent: %s", st.Message())
+	case codes.OK, codes.Canceled:
+		return "the stream ended"
+	default:
+		return st.Message()
+	}
+}

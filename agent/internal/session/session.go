@@ -1,0 +1,412 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/agent/internal/cluster"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+
+	"github.com/fairlead/fairlead/proto/cats"
+	"github.com/fairlead/fairlead/proto/link"
+)
+
+// Cluster is what a session needs of an account's API server.
+type Cluster interface {
+	// Run feeds the sink until ctx ends.
+	Run(ctx context.Context, sink cluster.Sink) error
+	// Fetch reads objects by key and hands over each as it is now, nil when it is not there. many: a list is cheaper than reads.
+	Fetch(ctx context.Context, t cats.Type, keys []cats.Key, many bool, each func(key cats.Key, obj map[string]any) error) error
+}
+
+// Executor runs one account's operations.
+type Executor interface {
+	Run(ctx context.Context, op *linkv1.Operation, output io.Writer) *linkv1.Outcome
+}
+
+// Account is one account that the agent serves.
+type Account struct {
+	Declared *linkv1.Account
+	Records  *cats.Inventory
+	Cluster  Cluster
+	Executor Executor
+}
+
+// Config is what a Session is made of.
+type Config struct {
+	// Address is host:port of a bridge, or of what stands before several.
+	Address string
+	Trust   Trust
+	// Plaintext speaks without TLS; somebody asked for it explicitly.
+	Plaintext bool
+	NoProxy   bool
+	// Token reads the enrolment token; it is called for each connection, so that a rotated one is found.
+	Token func() (string, error)
+	// Pauses between connections.
+	Pauses Pauses
+	Agent  *linkv1.Agent
+	Log    *slog.Logger
+}
+
+// Session keeps an agent connected.
+type Session struct {
+	cfg      Config
+	accounts map[string]*account
+	dialer   *dialer
+
+	wakeSession, wakeInventory, wakeOperation, wakeActor chan struct{}
+
+	mu   sync.Mutex
+	core *link.Agent
+	// changed is closed, and made anew, with each step: what waits for room looks again.
+	changed chan struct{}
+	conn    *connection
+	running map[string]context.CancelFunc
+	state   State
+}
+
+// State is what the agent's health endpoint shows of the session.
+type State struct {
+	Connected bool
+	// Since is when it became so.
+	Since   time.Time
+	Address string
+	// Problem is why it is not connected, or which accounts were refused.
+	Problem string
+	// Refused accounts with the bridge's reason.
+	Refused map[string]string
+}
+
+// New checks the configuration. It opens nothing.
+func New(cfg Config, accounts []Account) (*Session, error) {
+	d, err := newDialer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	core, err := link.NewAgent(link.AgentConfig{Agent: cfg.Agent, Format: cats.Format,
+		Rand: mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64()))}) //nolint:gosec // spreads checks, need not be secret
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{
+		cfg: cfg, accounts: map[string]*account{}, dialer: d, core: core, changed: make(chan struct{}), running: map[string]context.CancelFunc{},
+		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeOperation: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1),
+		state: State{Since: time.Now(), Address: cfg.Address, Refused: map[string]string{}, Problem: "not connected yet"},
+	}
+	served := make([]link.Served, 0, len(accounts))
+	for _, a := range accounts {
+		name := a.Declared.GetName()
+		if s.accounts[name] != nil {
+			return nil, fmt.Errorf("account %q is there twice", name)
+		}
+		s.accounts[name] = &account{Account: a, session: s, name: name, live: map[cats.Type]bool{}}
+		served = append(served, link.Served{Account: a.Declared, Records: records{a.Records}})
+	}
+	core.SetAccounts(time.Now(), served, nil)
+	return s, nil
+}
+
+// State returns how the session is.
+func (s *Session) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.state
+	state.Refused = map[string]string{}
+	for account, reason := range s.state.Refused {
+		state.Refused[account] = reason
+	}
+	return state
+}
+
+// Run keeps the agent connected, its clusters watched and its operations executed until ctx ends, then says goodbye.
+func (s *Session) Run(ctx context.Context) error {
+	// What serves the bridge outlives ctx a little: operations may finish while the agent takes its leave.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var clusters, owned sync.WaitGroup
+	for _, a := range s.accounts {
+		clusters.Go(func() {
+			if err := a.Cluster.Run(ctx, a); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Error("account ends", "account", a.name, "error", err.Error())
+			}
+		})
+	}
+	owned.Go(func() { s.act(serving) })
+	owned.Go(func() { s.clock(serving) })
+	gone := make(chan struct{})
+	owned.Go(func() {
+		defer close(gone)
+		s.connect(ctx, serving)
+	})
+	<-ctx.Done()
+	s.farewell(gone)
+	stop()
+	owned.Wait()
+	clusters.Wait()
+	return nil
+}
+
+// leave is how long a goodbye may take.
+const leave = 10 * time.Second
+
+// farewell says goodbye on an open session, and waits until the bridge has let go.
+func (s *Session) farewell(gone <-chan struct{}) {
+	s.step(func(now time.Time) { s.core.Goodbye(now, "the agent stops") })
+	select {
+	case <-gone:
+	case <-time.After(leave):
+		s.cfg.Log.Warn("goodbye took too long, leaving", "after", leave.String())
+	}
+}
+
+// step feeds the machine and wakes whoever may have something to do now.
+func (s *Session) step(feed func(now time.Time)) {
+	s.mu.Lock()
+	feed(time.Now())
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	wake(s.wakeSession)
+	wake(s.wakeInventory)
+	wake(s.wakeOperation)
+	wake(s.wakeActor)
+}
+
+// clock tells the machine the time.
+func (s *Session) clock(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.step(func(now time.Time) { s.core.Tick(now) })
+		}
+	}
+}
+
+// connect keeps one connection after the other until ctx ends; serving is the life of what a connection carries.
+func (s *Session) connect(ctx, serving context.Context) {
+	var tries int
+	addresses := []string{}
+	for ctx.Err() == nil {
+		address := s.cfg.Address
+		if len(addresses) > 0 {
+			address, addresses = addresses[0], addresses[1:]
+		}
+		end := s.once(serving, address)
+		if ctx.Err() != nil {
+			return
+		}
+		if end.welcomed {
+			tries = 0
+		}
+		if len(end.addresses) > 0 {
+			addresses = end.addresses
+		}
+		pause := max(s.cfg.Pauses.after(tries, end.welcomed), end.retryAfter)
+		if end.final {
+			pause = max(pause, s.cfg.Pauses.Max)
+		}
+		tries++
+		s.lost(address, end, pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *Session) lost(address string, end ending, pause time.Duration) {
+	problem := end.reason
+	s.mu.Lock()
+	if s.state.Connected || s.state.Problem != problem {
+		s.state.Since = time.Now()
+	}
+	s.state.Connected, s.state.Problem, s.state.Address = false, problem, address
+	s.mu.Unlock()
+	level := slog.LevelWarn
+	if end.final {
+		level = slog.LevelError
+	}
+	s.cfg.Log.Log(context.Background(), level, "not connected to a bridge", "address", address, "reason", problem, "next_try", pause.Round(time.Millisecond).String())
+}
+
+// act runs the machine's actions in order until ctx ends, then cancels and awaits what they started.
+func (s *Session) act(ctx context.Context) {
+	var started sync.WaitGroup
+	defer started.Wait()
+	for {
+		s.mu.Lock()
+		action := s.core.NextAction()
+		s.mu.Unlock()
+		if action != nil {
+			s.do(ctx, &started, action)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wakeActor:
+		}
+	}
+}
+
+func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.Action) {
+	switch act := action.(type) {
+	case link.OpenStreams:
+		if c := s.connection(); c != nil {
+			c.openings <- act.Secret // the machine asks once in a session
+		}
+	case link.Disconnect:
+		if c := s.connection(); c != nil {
+			c.close(act)
+		}
+	case link.StartOperation:
+		running, cancel := context.WithTimeout(ctx, act.Timeout)
+		s.mu.Lock()
+		s.running[act.ID] = cancel
+		s.mu.Unlock()
+		started.Go(func() {
+			defer cancel()
+			s.execute(running, act)
+		})
+	case link.CancelOperation:
+		s.mu.Lock()
+		cancel := s.running[act.ID]
+		s.mu.Unlock()
+		if cancel != nil {
+			s.cfg.Log.Info("operation cancelled", "operation", act.ID, "reason", act.Reason)
+			cancel()
+		}
+	case link.Fetch:
+		started.Go(func() { s.fetch(ctx, act) })
+	case link.Note:
+		s.note(act)
+	}
+}
+
+func (s *Session) connection() *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+// execute runs one operation and hands over its outcome.
+func (s *Session) execute(ctx context.Context, act link.StartOperation) {
+	outcome := &linkv1.Outcome{State: linkv1.Outcome_STATE_NOT_STARTED, Reason: "this agent does not serve the account"}
+	if a := s.accounts[act.Account]; a != nil {
+		outcome = a.Executor.Run(ctx, act.Operation, &output{session: s, ctx: ctx, id: act.ID})
+	}
+	s.step(func(now time.Time) {
+		delete(s.running, act.ID)
+		s.core.Finish(now, act.ID, outcome)
+	})
+}
+
+// output is where an operation writes; it waits for the caller's credit.
+type output struct {
+	session *Session
+	ctx     context.Context //nolint:containedctx // the operation's
+	id      string
+}
+
+// chunk is the largest piece of output in one frame.
+const chunk = 1 << 20
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	written := 0
+	for written < len(p) {
+		o.session.mu.Lock()
+		room := min(o.session.core.OutputRoom(o.id), chunk, len(p)-written)
+		changed := o.session.changed
+		if room > 0 {
+			o.session.core.Output(o.id, append([]byte(nil), p[written:written+room]...))
+		}
+		o.session.mu.Unlock()
+		if room > 0 {
+			written += room
+			wake(o.session.wakeOperation)
+			continue
+		}
+		select {
+		case <-changed:
+		case <-o.ctx.Done():
+			return written, o.ctx.Err()
+		}
+	}
+	return written, nil
+}
+
+// fetch reads objects that the bridge lacks, and puts what they are now.
+func (s *Session) fetch(ctx context.Context, act link.Fetch) {
+	defer s.step(func(now time.Time) { s.core.FetchDone(now, act.Account, act.Type) })
+	a := s.accounts[act.Account]
+	if a == nil {
+		return
+	}
+	keys := make([]cats.Key, 0, len(act.Keys))
+	for _, path := range act.Keys {
+		k, err := cats.PathKey(cats.Type(act.Type), path)
+		if err != nil {
+			s.cfg.Log.Warn("bridge asked for an object by a key that cannot be", "account", act.Account, "type", act.Type, "error", err.Error())
+			continue
+		}
+		keys = append(keys, k)
+	}
+	many := len(keys)+act.Left > 500
+	if err := a.Cluster.Fetch(ctx, cats.Type(act.Type), keys, many, func(key cats.Key, obj map[string]any) error { return a.render(ctx, key, obj) }); err != nil && ctx.Err() == nil {
+		s.cfg.Log.Warn("cannot read objects again", "account", act.Account, "type", act.Type, "objects", len(keys), "error", err.Error())
+	}
+}
+
+// note keeps state and log up to date.
+func (s *Session) note(n link.Note) {
+	log := s.cfg.Log.With("account", n.Account)
+	switch n.What {
+	case link.NoteAccepted:
+		s.mu.Lock()
+		delete(s.state.Refused, n.Account)
+		s.mu.Unlock()
+	case link.NoteRefused:
+		s.mu.Lock()
+		s.state.Refused[n.Account] = n.Reason
+		s.mu.Unlock()
+		log.Error("account refused by the bridge", "reason", n.Reason)
+	case link.NoteAttached, link.NoteContinued:
+		log.Info("attached", "epoch", n.Epoch, "continues", n.What == link.NoteContinued)
+	case link.NoteDetached:
+		log.Info("detached", "epoch", n.Epoch, "reason", n.Reason)
+	case link.NoteStandby:
+		log.Info("standing by", "holder", n.Reason)
+	case link.NoteRejected:
+		log.Warn("object cannot be stored", "type", n.Group.GetType(), "key", n.Key, "reason", n.Reason)
+	case link.NoteGaveUp:
+		log.Error("rows stay different after comparing twice", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())
+	case link.NoteDiffers:
+		log.Info("rows differ, comparing", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())
+	case link.NoteAgreed:
+		log.Debug("rows agree", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())
+	case link.NoteDraining:
+		log.Info("draining", "reason", n.Reason)
+	case link.NoteWithdrawn, link.NoteSwept, link.NoteDiscarded:
+		// the bridge's to tell
+	}
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+var errOver = errors.New("the session is over")

@@ -1,0 +1,44 @@
+package operations
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrUnknownAccount says that no agent ever declared the account.
+var ErrUnknownAccount = errors.New("no agent has declared this account")
+
+// AbsentError says that an operation never began, because no agent that serves its account was connected in time.
+type AbsentError struct {
+	Account string
+	// LastSeen is zero when this bridge has not seen an agent of the account since it started.
+	LastSeen time.Time
+	// Since is how long ago LastSeen was; Waited how long the operation waited.
+	Since, Waited time.Duration
+	Bridge        string
+}
+
+func (e *AbsentError) Error() string {
+	seen := "not seen since bridge " + e.Bridge + " started"
+	if !e.LastSeen.IsZero() {
+		seen = fmt.Sprintf("last seen %s ago at bridge %s", e.Since.Round(time.Second), e.Bridge)
+	}
+	waited := "; did not wait"
+	if e.Waited >= time.Second {
+		waited = fmt.Sprintf("; waited %s", e.Waited.Round(time.Second))
+	}
+	return fmt.Sprintf("agent for account %q is not connected (%s)%s; nothing was changed", e.Account, seen, waited)
+}
+
+// NotStarted is true: the operation may be given to somebody again.
+func (e *AbsentError) NotStarted() bool { return true }
+
+// busyError says that the bridge has as many operations as it may.
+type busyError struct{ err error }
+
+func (e *busyError) Error() string {
+	return "this bridge is too busy, the operation was not started: " + e.err.Error()
+}
+func (e *busyError) Unwrap() error    { return e.err }
+func (e *busyError) NotStarted() bool { return true }

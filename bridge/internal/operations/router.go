@@ -1,0 +1,242 @@
+package operations
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+	"github.com/fairlead/fairlead/proto/link"
+)
+
+const (
+	// defaultTimeout is Clouddriver's default of jobs.local.timeout-minutes, for callers without a deadline.
+	defaultTimeout = 10 * time.Minute
+	// longAway is how long an account's agent must have been away before reads no longer wait for it: pages that poll shall not
+	// each wait for a cluster that is known to be gone.
+	longAway = time.Minute
+	// farewell is how long a caller whose context has ended still waits for the outcome.
+	farewell = 5 * time.Second
+	// tick is how often deadlines are looked at.
+	tick = 250 * time.Millisecond
+)
+
+// Presence tells when an account's agent was last here.
+type Presence interface {
+	// Seen reports whether the account is known at all, whether an agent is connected, and when the last one was (zero: not since
+	// this bridge started).
+	Seen(account string) (known, connected bool, last time.Time)
+}
+
+// History keeps ended operations. It must not block.
+type History interface {
+	Ended(Ended)
+}
+
+// Ended is what remains of an operation.
+type Ended struct {
+	ID        string
+	Account   string
+	Operation *linkv1.Operation
+	Mutation  bool
+	Instance  string
+	Outcome   *linkv1.Outcome
+	Err       error
+	Began     time.Time
+	Duration  time.Duration
+	Context   context.Context //nolint:containedctx // carries who asked, for History alone
+}
+
+// Config is what a Router is made of.
+type Config struct {
+	// Bridge is this bridge's name, for texts.
+	Bridge string
+	// AbsentWait is how long an operation waits for an agent that is not connected.
+	AbsentWait time.Duration
+	Presence   Presence
+	History    History
+	Log        *slog.Logger
+}
+
+// Router gives operations to sessions and outcomes to callers.
+type Router struct {
+	cfg Config
+
+	mu      sync.Mutex
+	tracker *link.Operations
+	calls   map[string]*call
+	streams map[string]*Stream
+}
+
+// New makes a router. Loop must run for deadlines to count.
+func New(cfg Config) (*Router, error) {
+	tracker, err := link.NewOperations(link.OperationsConfig{})
+	if err != nil {
+		return nil, err
+	}
+	return &Router{cfg: cfg, tracker: tracker, calls: map[string]*call{}, streams: map[string]*Stream{}}, nil
+}
+
+// Loop watches over deadlines until ctx ends.
+func (r *Router) Loop(ctx context.Context) error {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			r.step(func(now time.Time) { r.tracker.Tick(now) })
+		}
+	}
+}
+
+// step feeds the tracker and hands on what that brought about.
+func (r *Router) step(feed func(now time.Time)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	feed(time.Now())
+	for e := r.tracker.NextEvent(); e != nil; e = r.tracker.NextEvent() {
+		switch e := e.(type) {
+		case link.Output:
+			if c := r.calls[e.ID]; c != nil {
+				c.output = append(c.output, e.Data)
+				wake(c.wake)
+			}
+		case link.Finished:
+			if c := r.calls[e.ID]; c != nil {
+				c.finished = &e
+				delete(r.calls, e.ID)
+				wake(c.wake)
+			}
+		}
+	}
+	for _, s := range r.streams {
+		wake(s.Wake)
+	}
+}
+
+// call is a caller that waits. Its fields are guarded by Router.mu.
+type call struct {
+	wake     chan struct{}
+	output   [][]byte
+	finished *link.Finished
+}
+
+// Run does one operation on an account. It returns the outcome, or an error if there is none: ErrUnknownAccount, *AbsentError (nothing
+// began), or the writer's error (the operation was cancelled).
+func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, mutation bool, output io.Writer) (*linkv1.Outcome, error) {
+	known, connected, last := r.cfg.Presence.Seen(account)
+	if !known {
+		return nil, fmt.Errorf("account %q: %w", account, ErrUnknownAccount)
+	}
+	began := time.Now()
+	wait := r.cfg.AbsentWait
+	if !mutation && !connected && began.Sub(last) > longAway {
+		wait = 0
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = began.Add(defaultTimeout)
+	}
+	request := link.Request{ID: newID(), Account: account, Operation: op, Mutation: mutation, Deadline: deadline, AbsentWait: wait}
+	c := &call{wake: make(chan struct{}, 1)}
+	var err error
+	r.step(func(now time.Time) {
+		if err = r.tracker.Submit(now, request); err == nil {
+			r.calls[request.ID] = c
+		}
+	})
+	if err != nil {
+		return nil, &busyError{err}
+	}
+	finished, err := r.wait(ctx, request.ID, c, output)
+	outcome := finished.Outcome
+	if err == nil && finished.Absent {
+		outcome, err = nil, &AbsentError{Account: account, LastSeen: last, Since: time.Since(last), Waited: time.Since(began), Bridge: r.cfg.Bridge}
+	}
+	r.cfg.History.Ended(Ended{ID: request.ID, Account: account, Operation: op, Mutation: mutation, Instance: finished.Instance,
+		Outcome: outcome, Err: err, Began: began, Duration: time.Since(began), Context: ctx})
+	if err != nil {
+		return nil, err
+	}
+	return outcome, nil
+}
+
+// wait passes output on until the operation has ended.
+func (r *Router) wait(ctx context.Context, id string, c *call, output io.Writer) (link.Finished, error) {
+	var failed error // the writer's
+	var late <-chan time.Time
+	done := ctx.Done()
+	for {
+		chunks, finished := r.take(c)
+		for _, chunk := range chunks {
+			if failed == nil {
+				if _, failed = output.Write(chunk); failed != nil {
+					r.cancel(id, "the caller no longer reads")
+				}
+			}
+			r.step(func(time.Time) { r.tracker.Consumed(id, len(chunk)) })
+		}
+		if finished != nil && len(chunks) == 0 {
+			return *finished, failed
+		}
+		if len(chunks) > 0 {
+			continue
+		}
+		select {
+		case <-c.wake:
+		case <-done:
+			done = nil
+			r.cancel(id, cancelReason(ctx))
+			late = time.After(farewell)
+		case <-late:
+			r.forget(id)
+			return link.Finished{ID: id, Outcome: &linkv1.Outcome{State: linkv1.Outcome_STATE_UNKNOWN,
+				Reason: cancelReason(ctx) + " and its agent did not say how it ended"}}, failed
+		}
+	}
+}
+
+func cancelReason(ctx context.Context) string {
+	if ctx.Err() == context.DeadlineExceeded {
+		return "the deadline passed"
+	}
+	return "the caller is gone"
+}
+
+func (r *Router) take(c *call) ([][]byte, *link.Finished) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	chunks := c.output
+	c.output = nil
+	return chunks, c.finished
+}
+
+func (r *Router) cancel(id, reason string) {
+	r.step(func(now time.Time) { r.tracker.Cancel(now, id, reason) })
+}
+
+func (r *Router) forget(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.calls, id)
+}
+
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

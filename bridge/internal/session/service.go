@@ -1,0 +1,308 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/operations"
+	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// Identity is what an agent has proven to be.
+type Identity interface {
+	// ID names the proof (a token's id) in logs and for revocation.
+	ID() string
+	// Allows reports whether the identity may serve the account.
+	Allows(account string) bool
+}
+
+// Identities recognises agents.
+type Identities interface {
+	// Authenticate returns the identity that a bearer token proves.
+	Authenticate(ctx context.Context, token string) (Identity, error)
+}
+
+// ErrUnknownIdentity is wrapped by Identities when the token is wrong, expired or revoked, as opposed to not checkable now.
+var ErrUnknownIdentity = errors.New("identity is not known")
+
+// Accounts is the registry of accounts.
+type Accounts interface {
+	// Declare stores what an agent declares, and returns one verdict for each account.
+	Declare(ctx context.Context, agent *linkv1.Agent, allows func(account string) bool, accounts []*linkv1.Account) ([]*linkv1.AccountVerdict, error)
+	// Remove takes an account out: definition, rows and links.
+	Remove(ctx context.Context, name string) error
+	SetFacts(ctx context.Context, facts *linkv1.Facts) error
+	// Connected tells that a session serves the account from now on, Disconnected that it no longer does.
+	Connected(account, session string, agent *linkv1.Agent)
+	Disconnected(account, session string)
+	// Cached tells how far the caching of a group is.
+	Cached(account string, group *linkv1.Group, agreed bool)
+}
+
+// Fences gives accounts' caching away.
+type Fences interface {
+	Attach(ctx context.Context, account, instance string, resumeEpoch uint64) (epoch uint64, continues bool, err error)
+}
+
+// Cache writes and reads Clouddriver's tables.
+type Cache interface {
+	Submit(ctx context.Context, w cache.Write, done func(cache.Result)) error
+	Digest(ctx context.Context, account string, group *linkv1.Group) (count, xor uint64, err error)
+	Entries(ctx context.Context, account string, group *linkv1.Group) ([]*linkv1.Entry, error)
+	Sweep(ctx context.Context, account string, epoch uint64, group *linkv1.Group, keys []string) (deleted int, err error)
+	Types(ctx context.Context, account string) ([]*linkv1.Group, error)
+}
+
+// Config is what a Service is made of.
+type Config struct {
+	// Bridge is this process's name.
+	Bridge     string
+	Identities Identities
+	Accounts   Accounts
+	Fences     Fences
+	Cache      Cache
+	Router     *operations.Router
+	Log        *slog.Logger
+	// Revalidate is how often a session's identity is checked again, so that revocation ends it.
+	Revalidate time.Duration
+}
+
+// Service implements fairlead.agent.v1.AgentService.
+type Service struct {
+	agentv1.UnimplementedAgentServiceServer
+
+	cfg     Config
+	readers sync.WaitGroup
+
+	mu       sync.Mutex
+	bySecret map[string]*session
+	// byInstance finds an older session of the same process.
+	byInstance map[string]*session
+	// holders are the sessions that have an account's caching, standbys those that wait for it.
+	holders  map[string]*session
+	standbys map[string][]*session
+	draining bool
+}
+
+// New makes the service.
+func New(cfg Config) *Service {
+	return &Service{cfg: cfg, bySecret: map[string]*session{}, byInstance: map[string]*session{},
+		holders: map[string]*session{}, standbys: map[string][]*session{}}
+}
+
+// Info describes a session for people.
+type Info struct {
+	Session, Remote string
+	Agent           *linkv1.Agent
+	Since           time.Time
+	Accounts        []string
+}
+
+// Sessions lists the sessions whose agent has said Hello, oldest first.
+func (s *Service) Sessions() []Info {
+	s.mu.Lock()
+	all := make([]*session, 0, len(s.bySecret))
+	for _, e := range s.bySecret {
+		all = append(all, e)
+	}
+	s.mu.Unlock()
+	var list []Info
+	for _, e := range all {
+		if i, ok := e.info(); ok {
+			list = append(list, i)
+		}
+	}
+	slices.SortFunc(list, func(a, b Info) int { return a.Since.Compare(b.Since) })
+	return list
+}
+
+// Drain asks every agent to go elsewhere and waits until they have, or ctx ends.
+func (s *Service) Drain(ctx context.Context, reason string) {
+	s.mu.Lock()
+	s.draining = true
+	all := make([]*session, 0, len(s.bySecret))
+	for _, e := range s.bySecret {
+		all = append(all, e)
+	}
+	s.mu.Unlock()
+	for _, e := range all {
+		e.drain(reason)
+	}
+	for _, e := range all {
+		select {
+		case <-e.ended:
+		case <-ctx.Done():
+			e.cancel()
+		}
+	}
+}
+
+// Close waits for the readers. The gRPC server has stopped before.
+func (s *Service) Close() { s.readers.Wait() }
+
+// Session implements the service.
+func (s *Service) Session(stream agentv1.AgentService_SessionServer) error {
+	token, err := bearer(stream.Context())
+	if err != nil {
+		return err
+	}
+	identity, err := s.cfg.Identities.Authenticate(stream.Context(), token)
+	switch {
+	case errors.Is(err, ErrUnknownIdentity):
+		s.cfg.Log.Warn("agent refused", "remote", remote(stream.Context()), "reason", err.Error())
+		return status.Error(codes.Unauthenticated, err.Error())
+	case err != nil:
+		return status.Error(codes.Unavailable, "cannot check the identity now: "+err.Error())
+	}
+	e, err := newSession(s, stream, identity, token)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		return status.Error(codes.Unavailable, "this bridge stops")
+	}
+	s.bySecret[e.secret] = e
+	s.mu.Unlock()
+	defer s.remove(e)
+	return e.run()
+}
+
+// Inventory implements the service.
+func (s *Service) Inventory(stream agentv1.AgentService_InventoryServer) error {
+	e, err := s.find(stream.Context(), func(e *session) *bool { return &e.inventoryOpen })
+	if err != nil {
+		return err
+	}
+	return e.inventory(stream)
+}
+
+// Operations implements the service.
+func (s *Service) Operations(stream agentv1.AgentService_OperationsServer) error {
+	e, err := s.find(stream.Context(), func(e *session) *bool { return &e.operationsOpen })
+	if err != nil {
+		return err
+	}
+	return e.operations(stream)
+}
+
+// find returns the session that the stream's metadata names, and marks its stream as open.
+func (s *Service) find(ctx context.Context, open func(*session) *bool) (*session, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	given := md.Get("fairlead-session")
+	if len(given) != 1 {
+		return nil, status.Error(codes.Unauthenticated, "metadata fairlead-session: want the secret of the session's Welcome")
+	}
+	s.mu.Lock()
+	e := s.bySecret[given[0]]
+	s.mu.Unlock()
+	if e == nil {
+		return nil, status.Error(codes.Unauthenticated, "metadata fairlead-session: no such session here; open a Session first")
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if *open(e) {
+		return nil, status.Error(codes.AlreadyExists, "this stream of the session is open already")
+	}
+	*open(e) = true
+	return e, nil
+}
+
+// greet remembers which process a session belongs to, and returns an older session of the same process.
+func (s *Service) greet(e *session, instance string) (older *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	older = s.byInstance[instance]
+	s.byInstance[instance] = e
+	if older == e {
+		return nil
+	}
+	return older
+}
+
+// hold makes e the holder of an account's caching, unless a live session of another process is.
+func (s *Service) hold(e *session, account, instance string) (heldBy string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.holders[account]; h != nil && h != e && h.instance() != instance {
+		if !slices.Contains(s.standbys[account], e) {
+			s.standbys[account] = append(s.standbys[account], e)
+		}
+		return h.name()
+	}
+	s.holders[account] = e
+	return ""
+}
+
+// release gives back the caching that e holds, of one account or of all (""), and returns who waits for it.
+func (s *Service) release(e *session, account string) map[string]*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := map[string]*session{}
+	for name, h := range s.holders {
+		if h == e && (account == "" || account == name) {
+			delete(s.holders, name)
+			if waiting := s.standbys[name]; len(waiting) > 0 {
+				next[name] = waiting[0]
+				s.standbys[name] = waiting[1:]
+			}
+		}
+	}
+	for name, waiting := range s.standbys {
+		if account != "" && account != name {
+			continue
+		}
+		waiting = slices.DeleteFunc(waiting, func(w *session) bool { return w == e })
+		if len(waiting) == 0 {
+			delete(s.standbys, name)
+		} else {
+			s.standbys[name] = waiting
+		}
+	}
+	return next
+}
+
+func (s *Service) remove(e *session) {
+	s.mu.Lock()
+	delete(s.bySecret, e.secret)
+	for instance, o := range s.byInstance {
+		if o == e {
+			delete(s.byInstance, instance)
+		}
+	}
+	s.mu.Unlock()
+	for account, next := range s.release(e, "") {
+		next.attachAgain(account)
+	}
+}
+
+func bearer(ctx context.Context) (string, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	given := md.Get("authorization")
+	if len(given) == 1 {
+		if token, ok := strings.CutPrefix(given[0], "Bearer "); ok && token != "" {
+			return token, nil
+		}
+	}
+	return "", status.Error(codes.Unauthenticated, "metadata authorization: want \"Bearer TOKEN\" with an enrolment token; `fairlead token create` makes one")
+}
+
+func newSecret() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
