@@ -178,10 +178,11 @@ func openCache(t testing.TB) *build.Cache {
 func skipMissing(t testing.TB, part string, err error) {
 	t.Helper()
 	var missing *build.MissingError
+	var clouddriver *build.MissingClouddriverError
 	switch {
 	case err == nil:
-	case errors.As(err, &missing):
-		t.Skip("needs " + part + ": " + missing.Error())
+	case errors.As(err, &missing), errors.As(err, &clouddriver):
+		t.Skip("needs " + part + ": " + err.Error())
 	default:
 		t.Fatal(strings.TrimSpace(part + ": " + err.Error()))
 	}

@@ -2,6 +2,8 @@ package build
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -24,15 +26,49 @@ type Program struct {
 	Slow string
 }
 
-const kubernetesVersion = "1.34.2"
+// The versions that the modules below testenv and the main go.mod require; TestVersionsAreThoseOfTheModules holds them
+// to it.
+const (
+	kubernetesVersion = "1.34.2"
+	kubectlVersion    = "1.37.2"
+)
 
 // Kube is the control plane.
 func Kube() Program {
 	return Program{
-		Name: "kube", Module: "testenv/kube", Package: ".", Sources: []string{"."},
-		Flags: versionFlags(kubernetesVersion), Static: true,
-		Slow: "compiles Kubernetes " + kubernetesVersion + ", 4 minutes on two cores",
+		Name: "kube", Module: "testenv/kube", Package: ".", Sources: []string{"."}, Static: true,
+		Flags: versionFlags(kubernetesVersion),
+		Slow:  "compiles Kubernetes " + kubernetesVersion + ", 4 minutes on two cores",
 	}
+}
+
+// Kwok plays the nodes: it makes pods ready that are bound to one.
+func Kwok() Program {
+	return Program{
+		Name: "kwok", Module: "testenv/kwok", Package: "sigs.k8s.io/kwok/cmd/kwok", Sources: []string{"go.mod", "go.sum"}, Static: true,
+		Slow: "a minute on two cores",
+	}
+}
+
+// Kubectl is what stock accounts and differential tests run.
+func Kubectl() Program {
+	return Program{
+		Name: "kubectl", Package: "./testenv/kubectl", Sources: []string{"testenv/kubectl", "go.mod", "go.sum"},
+		Flags: versionFlags(kubectlVersion),
+	}
+}
+
+// Bridge, Agent and CLI are the project's own programs.
+func Bridge() Program { return project("fairlead-bridge", "bridge", "bridge/cmd/fairlead-bridge") }
+
+// Agent is the agent.
+func Agent() Program { return project("fairlead-agent", "agent", "agent/cmd/fairlead-agent") }
+
+// CLI is what operators type.
+func CLI() Program { return project("fairlead", "bridge", "bridge/cmd/fairlead") }
+
+func project(name, folder, pkg string) Program {
+	return Program{Name: name, Package: "./" + pkg, Sources: []string{folder, "proto", "go.mod", "go.sum"}}
 }
 
 // versionFlags sets what `kubectl version` shows and parses; without it the server reports an empty version.
@@ -71,5 +107,33 @@ func (c *Cache) Go(ctx context.Context, p Program) (string, error) {
 		}
 		_, err := run(ctx, module, environment, "go", append(arguments, p.Package)...)
 		return err
+	})
+}
+
+// KwokStages returns the file of kwok's stages: nodes become ready and stay so, pods become ready, complete and go at
+// once. They come with kwok's module.
+func (c *Cache) KwokStages(ctx context.Context) (string, error) {
+	module := filepath.Join(c.Root, "testenv/kwok")
+	key, err := Digest([]string{filepath.Join(module, "go.mod")}, "stages")
+	if err != nil {
+		return "", err
+	}
+	return c.Once(ctx, "kwok-stages", key, func(path string) error {
+		directory, err := run(ctx, module, []string{"GOWORK=off"}, "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok")
+		if err != nil {
+			return err
+		}
+		var stages []byte
+		for _, name := range []string{
+			"node/fast/node-initialize.yaml", "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+			"pod/fast/pod-ready.yaml", "pod/fast/pod-complete.yaml", "pod/fast/pod-delete.yaml",
+		} {
+			stage, err := os.ReadFile(filepath.Join(strings.TrimSpace(directory), "kustomize", "stage", name))
+			if err != nil {
+				return err
+			}
+			stages = fmt.Appendf(stages, "---\n%s\n", stage)
+		}
+		return os.WriteFile(path, stages, 0o644)
 	})
 }

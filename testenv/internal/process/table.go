@@ -24,8 +24,11 @@ type Spec struct {
 	Args []string `json:"args"`
 	// Dir is the working directory.
 	Dir string `json:"dir"`
-	// Env is added to the environment of the program that starts the process. It is written to the table: no secrets.
+	// Env is the environment; PATH and HOME (Dir) are added. Nothing is inherited, so that no credential of whoever starts
+	// an environment leaks into it. It is written to the table: no secrets.
 	Env []string `json:"env,omitempty"`
+	// Health is where the process tells that it is ready; the table only keeps it.
+	Health string `json:"health,omitempty"`
 	// Log receives standard output and error, appended.
 	Log string `json:"log"`
 	// User and Group are set when another user than the caller's is wanted; only root can.
@@ -103,7 +106,7 @@ func (t *Table) Start(spec Spec) (*Process, error) {
 	}
 	child, err := os.StartProcess(spec.Args[0], spec.Args, &os.ProcAttr{
 		Dir:   spec.Dir,
-		Env:   append(append(os.Environ(), spec.Env...), markVariable+"="+t.mark),
+		Env:   append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + spec.Dir, "LANG=C.UTF-8", markVariable + "=" + t.mark}, spec.Env...),
 		Files: []*os.File{null, log, log},
 		Sys:   attributes,
 	})

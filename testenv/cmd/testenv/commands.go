@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/fairlead/fairlead/testenv"
+	"github.com/spf13/cobra"
+)
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "testenv",
+		Short:         "Fairlead's real surroundings on this machine, as processes on free loopback ports",
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	var dir string
+	root.PersistentFlags().StringVar(&dir, "dir", "", "directory of the environment (needed)")
+	_ = root.MarkPersistentFlagRequired("dir")
+	root.AddCommand(upCommand(&dir), downCommand(&dir), statusCommand(&dir), restartCommand(&dir))
+	return root
+}
+
+func upCommand(dir *string) *cobra.Command {
+	var options testenv.Options
+	var foreground bool
+	command := &cobra.Command{
+		Use:   "up --dir DIR",
+		Short: "Start everything; returns when all is healthy and DIR/env.json says where it is",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			options.Dir, options.Progress, options.DiesWithParent = *dir, command.ErrOrStderr(), foreground
+			env, err := testenv.Up(command.Context(), options)
+			if err != nil {
+				return err
+			}
+			describe(command.OutOrStdout(), env)
+			if !foreground {
+				return nil
+			}
+			_, _ = fmt.Fprintln(command.OutOrStdout(), "Ctrl-C ends it.")
+			<-command.Context().Done()
+			return env.Down(context.WithoutCancel(command.Context()))
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&options.Clouddriver, "clouddriver", testenv.DefaultClouddriver, "version of Clouddriver: "+strings.Join(testenv.Versions(), ", ")+" or "+testenv.NoClouddriver)
+	flags.BoolVar(&options.Stock, "stock", false, "give each cluster a second account, NAME-stock, that Clouddriver serves with kubectl")
+	flags.IntVar(&options.Clusters, "clusters", 1, "how many clusters, each with an agent")
+	flags.BoolVar(&options.WithoutFairlead, "without-fairlead", false, "no bridge, no agents, no plugin: a stock Clouddriver")
+	flags.BoolVar(&foreground, "foreground", false, "stay, and end everything on Ctrl-C")
+	return command
+}
+
+// describe says what is there and what to do next.
+func describe(out io.Writer, env *testenv.Env) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(what, where string) { _, _ = fmt.Fprintf(table, "%s\t%s\n", what, where) }
+	if env.Clouddriver != nil {
+		row("Clouddriver "+env.Clouddriver.Version, env.Clouddriver.URL)
+	}
+	for _, bridge := range env.Bridges {
+		row("bridge", bridge.Admin+" (admin), "+bridge.Agents+" (agents)")
+	}
+	for _, cluster := range env.Clusters {
+		var accounts []string
+		for _, account := range []string{cluster.Account, cluster.StockAccount} {
+			if account != "" {
+				accounts = append(accounts, account)
+			}
+		}
+		row("cluster "+cluster.Name, "accounts "+strings.Join(accounts, ", ")+"; KUBECONFIG="+cluster.Kubeconfig)
+	}
+	row("everything else", filepath.Join(env.Dir(), "env.json"))
+	_ = table.Flush()
+}
+
+func downCommand(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down --dir DIR",
+		Short: "End everything that was started in DIR; logs and configuration stay",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return testenv.Down(context.WithoutCancel(command.Context()), *dir)
+		},
+	}
+}
+
+func statusCommand(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status --dir DIR",
+		Short: "Tell how each part is; the exit code is 1 unless all are healthy",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			env, err := testenv.Open(*dir)
+			if err != nil {
+				return err
+			}
+			parts, err := env.Status(command.Context())
+			if err != nil {
+				return err
+			}
+			table := tabwriter.NewWriter(command.OutOrStdout(), 0, 0, 2, ' ', 0)
+			_, _ = fmt.Fprintln(table, "PART\tPROCESS\tSTATE\tLOG")
+			var bad []string
+			for _, part := range parts {
+				state := "healthy"
+				if part.Problem != "" {
+					state = part.Problem
+					bad = append(bad, part.Name)
+				}
+				_, _ = fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", part.Name, part.PID, state, part.Log)
+			}
+			_ = table.Flush()
+			if len(bad) > 0 {
+				return errors.New("not healthy: " + strings.Join(bad, ", "))
+			}
+			return nil
+		},
+	}
+}
+
+func restartCommand(dir *string) *cobra.Command {
+	var kill bool
+	command := &cobra.Command{
+		Use:       "restart --dir DIR agent|bridge|clouddriver|mysql [N] [--kill]",
+		Short:     "End a part and start it again; returns when it is healthy. N counts from 0, as in env.json",
+		Args:      cobra.RangeArgs(1, 2),
+		ValidArgs: []string{"agent", "bridge", "clouddriver", "mysql"},
+		RunE: func(command *cobra.Command, arguments []string) error {
+			n := 0
+			if len(arguments) == 2 {
+				var err error
+				if n, err = strconv.Atoi(arguments[1]); err != nil {
+					return fmt.Errorf("N must be a number, not %q", arguments[1])
+				}
+			}
+			env, err := testenv.Open(*dir)
+			if err != nil {
+				return err
+			}
+			return env.Restart(command.Context(), arguments[0], n, kill)
+		},
+	}
+	command.Flags().BoolVar(&kill, "kill", false, "end it with SIGKILL")
+	return command
+}

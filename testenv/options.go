@@ -1,0 +1,108 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/testenv/internal/build"
+)
+
+// NoClouddriver is the version of an environment without a Clouddriver.
+const NoClouddriver = "none"
+
+// DefaultClouddriver is the version that an environment has unless another one is asked for.
+const DefaultClouddriver = "2026.2"
+
+// Options say what an environment consists of.
+type Options struct {
+	// Dir is where everything of the environment lies. It need not exist; if it does, it is empty or of an environment that
+	// has ended.
+	Dir string `json:"dir"`
+	// Clouddriver is one of Versions or NoClouddriver; empty means DefaultClouddriver.
+	Clouddriver string `json:"clouddriver"`
+	// Stock gives each cluster a second account, NAME-stock, that Clouddriver serves by itself with kubectl.
+	Stock bool `json:"stock"`
+	// Clusters is how many clusters there are, each with an agent; 0 means 1.
+	Clusters int `json:"clusters"`
+	// WithoutFairlead leaves the bridge, the agents and the plugin out: a stock Clouddriver.
+	WithoutFairlead bool `json:"withoutFairlead"`
+	// DiesWithParent ends all processes with the one that starts them, however that ends.
+	DiesWithParent bool `json:"-"`
+	// Progress receives a line for each thing that happens; nil means nobody wants to know.
+	Progress io.Writer `json:"-"`
+}
+
+// Versions are the Clouddriver versions that Up knows, oldest first.
+func Versions() []string { return build.ClouddriverVersions() }
+
+// check completes the options and refuses what cannot be.
+func (o *Options) check() error {
+	if o.Dir == "" {
+		return errors.New("no directory given")
+	}
+	var err error
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return err
+	}
+	if o.Clouddriver == "" {
+		o.Clouddriver = DefaultClouddriver
+	}
+	if o.Clouddriver != NoClouddriver && !slices.Contains(Versions(), o.Clouddriver) {
+		return fmt.Errorf("no Clouddriver %q: choose %s or %s", o.Clouddriver, strings.Join(Versions(), ", "), NoClouddriver)
+	}
+	if o.Clusters == 0 {
+		o.Clusters = 1
+	}
+	if o.Clusters < 0 || o.Clusters > 20 {
+		return fmt.Errorf("%d clusters: from 1 to 20 fit on a machine", o.Clusters)
+	}
+	if o.Stock && o.Clouddriver == NoClouddriver {
+		return errors.New("a stock account needs a Clouddriver")
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	return nil
+}
+
+// ours are the entries of an environment's directory.
+func ours(name string) bool {
+	switch name {
+	case envFile, processesDir, "mysql", "clouddriver", "logs", "kubectl", lockFile:
+		return true
+	}
+	return strings.HasPrefix(name, "cluster-") || strings.HasPrefix(name, "bridge-") || strings.HasPrefix(name, "agent-")
+}
+
+// clear removes what an earlier environment left in dir; it refuses to touch a directory that is something else.
+func clear(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, processesDir)); err != nil {
+		return fmt.Errorf("%s is not empty and not the directory of an earlier environment: choose another one", dir)
+	}
+	if err := (&mariadb{dir: filepath.Join(dir, "mysql")}).removeData(); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if ours(entry.Name()) {
+			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/testenv/internal/build"
+)
+
+func (u *up) startBridge(ctx context.Context) error {
+	name := u.bridge.name
+	u.progress.begin(name, "is looked for")
+	program, err := u.cache.Go(ctx, build.Bridge())
+	if err != nil {
+		return err
+	}
+	spec, err := u.bridge.install(program)
+	if err != nil {
+		return err
+	}
+	if _, err := u.mysqlUp.get(ctx); err != nil {
+		return err
+	}
+	u.progress.begin(name, "starts")
+	p, err := u.start(ctx, spec)
+	if err != nil {
+		return err
+	}
+	u.env.Bridges[0].PID = p.PID
+	// Clouddriver is given its start, not its readiness: a plugin that finds no bridge yet has to cope, and a bridge may
+	// need the tables that Clouddriver makes.
+	u.bridgeUp.set(u.env.Bridges[0])
+	if err := awaitHealth(ctx, p); err != nil {
+		return err
+	}
+	u.progress.ready(name, "ready, agents on %s, admin on %s", u.env.Bridges[0].Agents, u.env.Bridges[0].Admin)
+	u.bridgeOK.set(u.env.Bridges[0])
+	return nil
+}
+
+func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
+	name := partName("agent", c.n)
+	u.progress.begin(name, "is looked for")
+	program, err := u.cache.Go(ctx, build.Agent())
+	if err != nil {
+		return err
+	}
+	u.progress.begin(name, "waits for its cluster and the bridge")
+	if _, err := c.admin.get(ctx); err != nil {
+		return err
+	}
+	kubeconfig, err := serviceAccountKubeconfig(ctx, c.kubeconfig, "fairlead-agent")
+	if err != nil {
+		return err
+	}
+	bridge, err := u.bridgeOK.get(ctx)
+	if err != nil {
+		return err
+	}
+	token, pin, err := enrol(ctx, bridge, c.name)
+	if err != nil {
+		return err
+	}
+	agent := &agentPart{
+		name: name, dir: u.file(name), log: u.log(name), port: c.agentPort, metric: c.agentMetrics,
+		bridge: bridge.Agents, account: c.name,
+	}
+	spec, err := agent.install(program, token, pin, kubeconfig)
+	if err != nil {
+		return err
+	}
+	u.progress.begin(name, "starts")
+	p, err := u.start(ctx, spec)
+	if err != nil {
+		return err
+	}
+	u.env.Agents[c.n] = Agent{Cluster: c.name, Admin: agent.admin(), Config: agent.file("armory-agent.yml"), PID: p.PID, Log: agent.log}
+	if err := awaitHealth(ctx, p); err != nil {
+		return err
+	}
+	u.progress.ready(name, "ready, serves account %s", c.name)
+	return nil
+}
+
+func (u *up) startClouddriver(ctx context.Context) error {
+	const name = "clouddriver"
+	c := u.clouddriv
+	u.progress.begin(name, "Java and the class path are looked for")
+	var err error
+	if c.java, err = u.cache.Tool(ctx, build.Java()); err != nil {
+		return err
+	}
+	if c.classPath, _, err = u.cache.ClouddriverClassPath(ctx, c.version); err != nil {
+		return err
+	}
+	if u.bridge != nil {
+		u.progress.begin(name, "the plugin is looked for")
+		if c.jar, err = u.cache.PluginJar(ctx); err != nil {
+			return err
+		}
+	}
+	u.progress.begin(name, "waits for its database, bridge and accounts")
+	if _, err := u.mysqlUp.get(ctx); err != nil {
+		return err
+	}
+	if u.bridge != nil {
+		bridge, err := u.bridgeUp.get(ctx)
+		if err != nil {
+			return err
+		}
+		c.bridge, c.secretFile = bridge.Plugin, bridge.PluginSecretFile
+	}
+	if u.options.Stock {
+		if err := u.collectStock(ctx); err != nil {
+			return err
+		}
+	}
+	spec, err := c.install()
+	if err != nil {
+		return err
+	}
+	u.progress.begin(name, "%s starts, half a minute on two cores", build.ClouddriverRelease(c.version))
+	p, err := u.start(ctx, spec)
+	if err != nil {
+		return err
+	}
+	u.env.Clouddriver.PID = p.PID
+	if err := awaitHealth(ctx, p); err != nil {
+		return err
+	}
+	u.progress.begin(name, "is up; waits for its accounts")
+	if err := awaitPart(ctx, p, 2*time.Minute, u.accountsLoaded); err != nil {
+		return err
+	}
+	u.progress.ready(name, "ready on %s", c.url())
+	return nil
+}
+
+// collectStock waits until the stock accounts have what they need.
+func (u *up) collectStock(ctx context.Context) error {
+	kubectl, err := u.kubectl.get(ctx)
+	if err != nil {
+		return err
+	}
+	for _, cluster := range u.clusters {
+		kubeconfig, err := cluster.stock.get(ctx)
+		if err != nil {
+			return err
+		}
+		u.clouddriv.stock = append(u.clouddriv.stock, stockAccount{name: cluster.name + "-stock", kubeconfig: kubeconfig, kubectl: kubectl})
+	}
+	return nil
+}
+
+// accountsLoaded tells whether Clouddriver has all accounts of the environment.
+func (u *up) accountsLoaded(ctx context.Context) error {
+	names, err := u.env.REST().Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, cluster := range u.env.Clusters {
+		for _, account := range []string{cluster.Account, cluster.StockAccount} {
+			if account != "" && !slices.Contains(names, account) {
+				return fmt.Errorf("account %s is not among Clouddriver's: %v", account, names)
+			}
+		}
+	}
+	return nil
+}
