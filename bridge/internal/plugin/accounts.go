@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/fairlead/fairlead/proto/cats"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -13,10 +14,8 @@ type Account struct {
 	Declared *linkv1.Account
 	// Facts is the last that an agent reported of the cluster; nil if none ever did.
 	Facts *linkv1.Facts
-	// Types are Clouddriver's table types in which the account has rows, "applications" and "clusters" included.
-	Types []string
-	// CachingAgents are the names that those rows carry in their agent column.
-	CachingAgents []string
+	// Types are table types in which the account has rows beyond the default ones and the declared kinds; may be empty.
+	Types []cats.Type
 }
 
 // Accounts is the registry of accounts.

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/fairlead/fairlead/proto/cats"
 	clouddriverv1 "github.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
@@ -20,12 +21,34 @@ func message(a Account) (*clouddriverv1.Account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("account %q: %w", a.Declared.GetName(), err)
 	}
-	return &clouddriverv1.Account{
-		Name:          a.Declared.GetName(),
-		Definition:    definition,
-		CachingAgents: a.CachingAgents,
-		Types:         a.Types,
-	}, nil
+	m := &clouddriverv1.Account{Name: a.Declared.GetName(), Definition: definition}
+	m.Types, m.CachingAgents = rows(a)
+	return m, nil
+}
+
+// rows names what keeps Clouddriver's clean-up of unknown agents away from the account's rows. Too much does no harm, too little
+// loses rows: a custom kind has both names that its rows may carry.
+func rows(a Account) (types, agents []string) {
+	all := slices.Concat(cats.DefaultTypes(), []cats.Type{cats.Applications, cats.Clusters}, a.Types)
+	for _, kind := range a.Declared.GetKinds() {
+		all = append(all, cats.ParseType(kind))
+	}
+	for _, r := range a.Declared.GetCustomResources() {
+		all = append(all, cats.ParseType(r.GetKubernetesKind()))
+	}
+	for _, t := range all {
+		types = append(types, string(t))
+		agents = append(agents, cats.AgentName(a.Declared.GetName(), t, false))
+		if !t.Native() && t != cats.Applications && t != cats.Clusters {
+			agents = append(agents, cats.AgentName(a.Declared.GetName(), t, true))
+		}
+	}
+	return sorted(types), sorted(agents)
+}
+
+func sorted(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // definition mirrors KubernetesAccountProperties.ManagedAccount. What the agent left empty is left out, so that Clouddriver's

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"connectrpc.com/connect"
@@ -50,7 +51,7 @@ func (s *Server) Execute(ctx context.Context, request *connect.Request[clouddriv
 	timeout := timeout(m, mutation)
 	ctx, cancel := context.WithTimeout(WithCaller(ctx, Caller{User: m.GetUser(), Execution: m.GetExecution()}), timeout)
 	defer cancel()
-	outcome, err := s.o.Runner.Run(ctx, m.GetAccount(), op, mutation, out)
+	outcome, err := s.run(ctx, m.GetAccount(), op, mutation, out)
 	if err != nil && out.err != nil {
 		return out.err // the caller is gone, nobody is left to be told
 	}
@@ -58,6 +59,17 @@ func (s *Server) Execute(ctx context.Context, request *connect.Request[clouddriv
 		err = &overdue{account: m.GetAccount(), after: timeout, mutation: mutation, err: err}
 	}
 	return s.end(m, out, started, result{op: op, mutation: mutation, outcome: outcome, err: err})
+}
+
+// run is the Runner without its panics: an error of the call would say that nothing began.
+func (s *Server) run(ctx context.Context, account string, op *linkv1.Operation, mutation bool, out *frames) (outcome *linkv1.Outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.o.Log.Error("panic in an operation", "account", account, "operation", operationName(op), "panic", p, "stack", string(debug.Stack()))
+			outcome, err = &linkv1.Outcome{State: linkv1.Outcome_STATE_UNKNOWN, Reason: "the bridge failed on it, see its log"}, nil
+		}
+	}()
+	return s.o.Runner.Run(ctx, account, op, mutation, out)
 }
 
 // timeout is how long the operation may take. kubectl's --request-timeout bounds each of its requests; for a read that is the

@@ -170,7 +170,7 @@ func TestAPanicEndsTheCallAlone(t *testing.T) {
 	e := serve(t, newRegistry(account("a")), runner(func(context.Context, string, *linkv1.Operation, bool, io.Writer) (*linkv1.Outcome, error) {
 		panic("oh")
 	}))
-	if x := e.execute(get("a", "-o", "json", "get", "pod")); !strings.HasPrefix(x.callError, "internal") {
+	if x := e.execute(get("a", "delete", "pod", "x")); x.exit != "code=1 killed=<nil>" || !strings.Contains(x.stderr, "it may have changed the cluster") {
 		t.Errorf("%+v", x)
 	}
 	if x := e.execute(get("a", "logs")); x.exit != "code=1 killed=<nil>" {

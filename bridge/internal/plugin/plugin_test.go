@@ -74,7 +74,7 @@ func (r runner) Run(ctx context.Context, account string, op *linkv1.Operation, m
 }
 
 func account(name string, namespaces ...string) Account {
-	a := Account{Declared: &linkv1.Account{Name: name}, Types: []string{"pod"}, CachingAgents: []string{name + "/KubernetesCoreCachingAgent[1/1]"}}
+	a := Account{Declared: &linkv1.Account{Name: name}}
 	if namespaces != nil {
 		a.Facts = &linkv1.Facts{Account: name, Namespaces: namespaces}
 	}

@@ -2,11 +2,13 @@ package plugin
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairlead/fairlead/proto/cats"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -60,6 +62,19 @@ func TestAStoppingBridgeEndsTheStreamAtOnce(t *testing.T) {
 	e.stop()
 	if took := time.Since(started); took > drainFor/2 {
 		t.Errorf("took %s", took)
+	}
+}
+
+func TestRowsAreClaimedUnderEachNameThatTheyMayCarry(t *testing.T) {
+	types, agents := rows(Account{Declared: &linkv1.Account{Name: "a", Kinds: []string{"configMap"}}, Types: []cats.Type{"CronTab.stable.example.com"}})
+	for _, want := range []string{"applications", "clusters", "pod", "configMap", "CronTab.stable.example.com"} {
+		if !slices.Contains(types, want) {
+			t.Errorf("%s is missing in %v", want, types)
+		}
+	}
+	want := []string{"a/CustomKubernetes(CronTab.stable.example.com)[1/1]", "a/KubernetesCoreCachingAgent[1/1]", "a/KubernetesUnregisteredCustomResourceCachingAgent[1/1]"}
+	if d := cmp.Diff(want, agents); d != "" {
+		t.Error(d)
 	}
 }
 
