@@ -1,0 +1,122 @@
+// Package execute runs operations on an account's cluster. Where kubectl's behaviour is the specification, its own libraries
+// do the work: the three-way patch of apply, server-side apply with its migration, the reading of manifests. What this
+// package adds is that everything ends with the operation's context, that lists stream, and that errors keep their structure.
+//
+// Invariants:
+//   - Run never panics and never returns nil;
+//   - nothing of an operation outlives Run, and no state is shared between operations but what is known of the cluster;
+//   - output is complete when Run returns, and never grows in memory with the length of a list;
+//   - no file is written, nothing global is changed.
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/fairlead/fairlead/agent/internal/cluster"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// Executor runs operations on one cluster. It may be used by any number of goroutines.
+type Executor struct {
+	cluster *cluster.Cluster
+	schemas *accountSchemas
+	log     *slog.Logger
+}
+
+// Options of an executor.
+type Options struct {
+	Log *slog.Logger
+	// Schemas shared among all accounts of the process; nil: this account shares with nobody.
+	Schemas *Schemas
+}
+
+// New makes the executor of a cluster.
+func New(c *cluster.Cluster, o Options) *Executor {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Schemas == nil {
+		o.Schemas = NewSchemas()
+	}
+	return &Executor{cluster: c, schemas: &accountSchemas{store: o.Schemas, seen: map[string]digest{}}, log: o.Log.With("account", c.Name())}
+}
+
+// run is one operation under way.
+type run struct {
+	*cluster.Client
+
+	ctx     context.Context
+	output  io.Writer
+	schemas *accountSchemas
+	effects []*linkv1.Effect
+}
+
+// Run runs an operation to its end, or until ctx ends, and writes what kubectl prints on standard output to output, but for
+// the lines of verbs that print lines (Outcome.Effects).
+func (e *Executor) Run(ctx context.Context, op *linkv1.Operation, output io.Writer) (outcome *linkv1.Outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("operation panicked", "panic", p, "stack", string(debug.Stack()))
+			outcome = failed(&linkv1.Failure{Cause: linkv1.Failure_CAUSE_CLIENT, Message: "the agent has a bug and could not finish the operation; its log says more"})
+		}
+	}()
+	r := &run{Client: e.cluster.Client(ctx), ctx: ctx, output: output, schemas: e.schemas}
+	err := r.do(op)
+	outcome = &linkv1.Outcome{
+		State: linkv1.Outcome_STATE_DONE, Warnings: r.Warnings(), Effects: r.effects,
+		DurationMs: uint64(r.Spent().Milliseconds()),
+	}
+	if err == nil {
+		return outcome
+	}
+	if ctx.Err() != nil {
+		outcome.State, outcome.Reason = linkv1.Outcome_STATE_CANCELLED, stopped(ctx)
+		return outcome
+	}
+	outcome.Failures = failures(err, r.Server())
+	return outcome
+}
+
+func stopped(ctx context.Context) string {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return "its time was over"
+	}
+	return cause.Error()
+}
+
+func failed(f *linkv1.Failure) *linkv1.Outcome {
+	return &linkv1.Outcome{State: linkv1.Outcome_STATE_DONE, Failures: []*linkv1.Failure{f}}
+}
+
+func (r *run) do(op *linkv1.Operation) error {
+	switch o := op.GetOperation().(type) {
+	case *linkv1.Operation_Get:
+		return r.get(o.Get)
+	case *linkv1.Operation_List:
+		return r.list(o.List)
+	case *linkv1.Operation_Apply:
+		return r.apply(o.Apply)
+	case *linkv1.Operation_Create:
+		return r.create(o.Create)
+	case *linkv1.Operation_Replace:
+		return r.replace(o.Replace)
+	case *linkv1.Operation_Delete:
+		return r.delete(o.Delete)
+	default:
+		return fmt.Errorf("this agent does not know the operation %T; its bridge is newer: update the agent", op.GetOperation())
+	}
+}
+
+// namespaceOr is the namespace that an operation names, or the account's default.
+func (r *run) namespaceOr(namespace string) string {
+	if namespace != "" {
+		return namespace
+	}
+	return r.Namespace()
+}
