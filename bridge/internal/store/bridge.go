@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Bridge is a row of fairlead_bridge.
@@ -92,11 +94,18 @@ func (s *Store) PutSessions(ctx context.Context, sessions []Session) error {
 	return nil
 }
 
-// EndSession takes an account's session out and notes when the account was seen last.
-func (s *Store) EndSession(ctx context.Context, account, session string) error {
-	return s.inTransaction(ctx, func(tx *sql.Tx) error {
-		return endSessions(ctx, tx, `s.account = ? AND s.session = ?`, account, session)
-	})
+// EndSession takes a session's accounts out and notes when they were seen last.
+func (s *Store) EndSession(ctx context.Context, session string, accounts []string) error {
+	for part := range slices.Chunk(accounts, statementRows) {
+		err := s.inTransaction(ctx, func(tx *sql.Tx) error {
+			list := strings.Repeat(",?", len(part))[1:]
+			return endSessions(ctx, tx, `s.session = ? AND s.account IN (`+list+`)`, append([]any{session}, anys(part)...)...)
+		})
+		if err != nil {
+			return fmt.Errorf("end session %s: %w", session, err)
+		}
+	}
+	return nil
 }
 
 // endSessions ends the sessions that a condition on alias s selects. An account was seen last when its bridge gave its

@@ -1,0 +1,206 @@
+package accounts
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fairlead/fairlead/bridge/internal/store"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// Account is what the registry knows of one account.
+type Account struct {
+	Declared *linkv1.Account
+	// Facts is the last that an agent reported of the cluster; nil if none ever did.
+	Facts *linkv1.Facts
+	// Agent declared the account last.
+	Agent string
+	// LastSeen is when its last session ended, by the database's clock; zero: there was none.
+	LastSeen time.Time
+	// Sessions of this bridge that serve it, sorted.
+	Sessions []string
+	// Elsewhere are other bridges that have sessions of it, sorted.
+	Elsewhere []string
+}
+
+// Connected tells whether an agent serves the account, here or at another bridge.
+func (a Account) Connected() bool { return len(a.Sessions) > 0 || len(a.Elsewhere) > 0 }
+
+// Remover deletes what Clouddriver's tables hold of an account (cache.Writer).
+type Remover interface {
+	Remove(ctx context.Context, account string) (deleted int, err error)
+}
+
+// Options is what a Registry is made of.
+type Options struct {
+	Store   *store.Store
+	Remover Remover
+	// Bridge is this bridge's name in the database.
+	Bridge string
+	// Version of this bridge.
+	Version string
+	// ApplicationsTable is Clouddriver's table of applications, where its own accounts show.
+	ApplicationsTable string
+	Log               *slog.Logger
+}
+
+// Registry knows the accounts. Its methods may be called from any goroutine.
+type Registry struct {
+	o Options
+
+	mu       sync.Mutex
+	accounts map[string]*account
+	complete bool
+	revision uint64
+	changed  chan struct{}
+	// Rises with each change that this bridge made itself.
+	stored uint64
+	// Removals under way here, by account.
+	removing map[string]bool
+	// Sessions of this bridge, by account. They stay when an account goes, in case it comes again.
+	serving map[string]map[string]bool
+	// Sessions whose rows have still to be written or deleted: true, they serve.
+	pending map[sessionKey]bool
+	agents  map[sessionKey]*linkv1.Agent
+	dirty   chan struct{}
+}
+
+type sessionKey struct{ account, session string }
+
+// account is an Account with what only the registry needs. declared and facts are never changed, only replaced.
+type account struct {
+	declared  *linkv1.Account
+	facts     *linkv1.Facts
+	agent     string
+	lastSeen  time.Time
+	elsewhere []string
+	revision  uint64 // of the database's row
+	stored    uint64 // Registry.stored when this bridge changed it last
+}
+
+// New returns a registry that knows nothing yet; Run makes it read.
+func New(o Options) *Registry {
+	return &Registry{
+		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{},
+		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
+	}
+}
+
+// view is an account as callers see it. The lock is held.
+func (r *Registry) view(a *account) Account {
+	return Account{Declared: a.declared, Facts: a.facts, Agent: a.agent, LastSeen: a.lastSeen,
+		Sessions: slices.Sorted(maps.Keys(r.serving[a.declared.GetName()])), Elsewhere: a.elsewhere}
+}
+
+// List returns all accounts sorted by name. The revision changes with each change that Clouddriver sees. complete is false while
+// accounts may exist that the bridge does not know yet.
+func (r *Registry) List() (all []Account, revision string, complete bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all = make([]Account, 0, len(r.accounts))
+	for _, a := range r.accounts {
+		all = append(all, r.view(a))
+	}
+	slices.SortFunc(all, func(a, b Account) int { return cmp.Compare(a.Declared.GetName(), b.Declared.GetName()) })
+	return all, strconv.FormatUint(r.revision, 10), r.complete
+}
+
+// Get returns one account.
+func (r *Registry) Get(name string) (Account, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.accounts[name]
+	if a == nil {
+		return Account{}, false
+	}
+	return r.view(a), true
+}
+
+// Complete tells whether the accounts have been read from the database.
+func (r *Registry) Complete() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.complete
+}
+
+// Custom tells whether an account's declaration lists a type among its customResources.
+func (r *Registry) Custom(name, typ string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.accounts[name]
+	return a != nil && slices.ContainsFunc(a.declared.GetCustomResources(), func(c *linkv1.CustomResource) bool { return c.GetKubernetesKind() == typ })
+}
+
+// Changed returns a channel that is closed at the next change of what Clouddriver sees.
+func (r *Registry) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+// announce tells of a change. The lock is held.
+func (r *Registry) announce() {
+	r.revision++
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// differs tells whether Clouddriver would see a difference. Of the facts it gets the custom resources; namespaces are answered from
+// the registry when it asks.
+func differs(a, b *account) bool {
+	if a == nil || b == nil {
+		return a != b
+	}
+	return !proto.Equal(a.declared, b.declared) ||
+		!proto.Equal(&linkv1.Facts{CustomResources: a.facts.GetCustomResources()}, &linkv1.Facts{CustomResources: b.facts.GetCustomResources()})
+}
+
+// put replaces what is known of an account. The lock is held.
+func (r *Registry) put(name string, next *account) {
+	before := r.accounts[name]
+	if before != nil {
+		next.elsewhere = before.elsewhere
+	}
+	r.accounts[name] = next
+	if differs(before, next) {
+		r.announce()
+	}
+}
+
+// drop forgets an account. The lock is held.
+func (r *Registry) drop(name string) {
+	if r.accounts[name] != nil {
+		delete(r.accounts, name)
+		r.announce()
+	}
+}
+
+// fromRow reads a row of the database.
+func fromRow(row store.Account) (*account, error) {
+	a := &account{declared: &linkv1.Account{}, agent: row.Agent, revision: row.Revision}
+	// A newer bridge may have stored fields that this one does not know.
+	lenient := protojson.UnmarshalOptions{DiscardUnknown: true}
+	if err := lenient.Unmarshal([]byte(row.Declaration), a.declared); err != nil {
+		return nil, err
+	}
+	if row.Facts != "" && row.Facts != "{}" {
+		a.facts = &linkv1.Facts{}
+		if err := lenient.Unmarshal([]byte(row.Facts), a.facts); err != nil {
+			return nil, err
+		}
+	}
+	if row.LastSeen > 0 {
+		a.lastSeen = time.UnixMilli(row.LastSeen)
+	}
+	a.declared.Name = row.Name
+	return a, nil
+}
