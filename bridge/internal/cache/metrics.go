@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,9 @@ type metrics struct {
 	retries              *prometheus.CounterVec
 	seconds              prometheus.Histogram
 	writes               prometheus.Histogram
+
+	// The same as rows and links, for the admin API.
+	rowsPut, linksPut atomic.Uint64
 }
 
 const namespace = "fairlead_bridge"
@@ -81,6 +85,8 @@ func (m *metrics) ended(t *task, o outcome) {
 		rows, links, deletes := t.count()
 		m.rows.Add(float64(rows))
 		m.links.Add(float64(links))
+		m.rowsPut.Add(uint64(rows))
+		m.linksPut.Add(uint64(links))
 		m.deletes.Add(float64(deletes))
 	}
 }

@@ -126,6 +126,11 @@ func (w *Writer) Run(ctx context.Context) error {
 	return err
 }
 
+// Totals returns how many rows and links were committed since the start.
+func (w *Writer) Totals() (rows, links uint64) {
+	return w.metrics.rowsPut.Load(), w.metrics.linksPut.Load()
+}
+
 // agent is the name in the agent column of the account's rows of a type.
 func (w *Writer) agent(account string, t cats.Type) string {
 	return cats.AgentName(account, t, w.o.Custom(account, t))

@@ -54,6 +54,9 @@ type Identity struct {
 	Ended <-chan struct{}
 }
 
+// ID names the proof, for logs.
+func (i Identity) ID() string { return i.TokenID }
+
 // Allows tells whether the identity may serve an account.
 func (i Identity) Allows(account string) bool {
 	for _, p := range i.Patterns {

@@ -1,0 +1,123 @@
+// Package config is fairlead-bridge.yml: which keys there are, what they mean and whether their values make sense.
+//
+// Every key stands once, in the table of keys.go; documentation is made from it. A file may hold no other key. Each key
+// can also be given as an environment variable, which wins: FAIRLEAD_ and the key's path in capitals, so that
+// database.passwordFile is FAIRLEAD_DATABASE_PASSWORD_FILE.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Config is what a bridge is told.
+type Config struct {
+	Name       string
+	KeyFile    string
+	Database   Database
+	Agents     Agents
+	Plugin     Plugin
+	Admin      Admin
+	Metrics    Metrics
+	Cache      Cache
+	Operations Operations
+	Log        Log
+}
+
+// Database is where Clouddriver's database is.
+type Database struct {
+	DSN            string
+	PasswordFile   string
+	MaxConnections int
+}
+
+// Agents is where agents dial.
+type Agents struct {
+	Address   string
+	Plaintext bool
+	TLSNames  []string
+}
+
+// Plugin is where Clouddriver's plugin calls.
+type Plugin struct {
+	Address    string
+	SecretFile string
+}
+
+// Admin is where people and probes call.
+type Admin struct {
+	Address   string
+	TokenFile string
+}
+
+// Metrics is where Prometheus scrapes.
+type Metrics struct{ Address string }
+
+// Cache is how Clouddriver's tables are written.
+type Cache struct {
+	TableNamespace   string
+	MaximumBodyBytes int
+	QueueBytes       int
+	Workers          int
+}
+
+// Operations is how operations are run and remembered.
+type Operations struct {
+	AbsentWait time.Duration
+	Retention  time.Duration
+}
+
+// Log is how the bridge logs.
+type Log struct {
+	Level  string
+	Format string
+}
+
+// Load reads a configuration: defaults, then the file (none, if file is ""), then the environment. environment looks up a variable
+// (os.LookupEnv). All that is wrong is reported at once.
+func Load(file string, environment func(string) (string, bool)) (*Config, error) {
+	var content []byte
+	if file != "" {
+		var err error
+		if content, err = os.ReadFile(file); err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+	}
+	return Parse(file, content, environment)
+}
+
+// Parse is Load for content that has been read; file is for messages.
+func Parse(file string, content []byte, environment func(string) (string, bool)) (*Config, error) {
+	c := &Config{}
+	var problems []error
+	for i := range keys {
+		if k := &keys[i]; k.Default != "" {
+			if err := set(k.field(c), k.Default); err != nil {
+				problems = append(problems, fmt.Errorf("default of %s: %w", k.Path, err))
+			}
+		}
+	}
+	if c.Name == "" {
+		if host, err := os.Hostname(); err == nil {
+			c.Name = host
+		}
+	}
+	problems = append(problems, readFile(c, file, content)...)
+	for i := range keys {
+		k := &keys[i]
+		if value, given := environment(k.Environment()); given {
+			if err := set(k.field(c), value); err != nil {
+				problems = append(problems, fmt.Errorf("%s: %w", k.Environment(), err))
+			}
+		}
+	}
+	if len(problems) == 0 {
+		problems = c.validate()
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return c, nil
+}

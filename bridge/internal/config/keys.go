@@ -1,0 +1,147 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Key is one key of the configuration.
+type Key struct {
+	// Path is where the key is: "database.passwordFile".
+	Path string
+	// Default is its value when it is not given; "" means none.
+	Default string
+	// Doc says what it is for, in Markdown.
+	Doc string
+
+	field func(*Config) any
+}
+
+// Keys lists every key in the order in which they are documented.
+func Keys() []Key { return append([]Key(nil), keys...) }
+
+var keys = []Key{
+	{"name", "", "Name of this bridge, unique among the bridges of an install. Default: the host's name, which in Kubernetes is the pod's.",
+		func(c *Config) any { return &c.Name }},
+	{"keyFile", "", "File with the key that seals what the bridges keep in the database. Mandatory, and the same for all bridges of an install; `fairlead-bridge key create FILE` makes one.",
+		func(c *Config) any { return &c.KeyFile }},
+	{"database.dsn", "", "Clouddriver's database, as go-sql-driver/mysql writes it: `clouddriver@tcp(mysql:3306)/clouddriver?tls=true`. Mandatory.",
+		func(c *Config) any { return &c.Database.DSN }},
+	{"database.passwordFile", "", "File with the database user's password, read at start. Keeps it out of the DSN.",
+		func(c *Config) any { return &c.Database.PasswordFile }},
+	{"database.maxConnections", "16", "Most connections to the database.",
+		func(c *Config) any { return &c.Database.MaxConnections }},
+	{"agents.address", ":9091", "Where agents dial, gRPC over TLS.",
+		func(c *Config) any { return &c.Agents.Address }},
+	{"agents.plaintext", "false", "Listen for agents without TLS: only behind a proxy that ends it. Said in the log at each start.",
+		func(c *Config) any { return &c.Agents.Plaintext }},
+	{"agents.tls.names", "", "Further DNS names and IP addresses for the certificate, beside the host's name and the loopback ones: how agents reach the bridge, for instance the name of its Service.",
+		func(c *Config) any { return &c.Agents.TLSNames }},
+	{"plugin.address", "127.0.0.1:9092", "Where the plugin in Clouddriver calls. Loopback addresses only.",
+		func(c *Config) any { return &c.Plugin.Address }},
+	{"plugin.secretFile", "", "File with the secret that the plugin shows, on a volume that only Clouddriver and the bridge mount. Made if it is absent. Mandatory.",
+		func(c *Config) any { return &c.Plugin.SecretFile }},
+	{"admin.address", "127.0.0.1:8082", "Where `fairlead` and probes call: the admin API and `/livez`, `/readyz`, `/healthz`.",
+		func(c *Config) any { return &c.Admin.Address }},
+	{"admin.tokenFile", "", "File with the token for the admin API. Made if it is absent. Mandatory.",
+		func(c *Config) any { return &c.Admin.TokenFile }},
+	{"metrics.address", ":8008", "Where Prometheus scrapes `/metrics`. Empty: nowhere.",
+		func(c *Config) any { return &c.Metrics.Address }},
+	{"cache.tableNamespace", "", "Clouddriver's `sql.table-namespace`.",
+		func(c *Config) any { return &c.Cache.TableNamespace }},
+	{"cache.maximumBodyBytes", "1048576", "Largest object that is stored; larger ones are reported.",
+		func(c *Config) any { return &c.Cache.MaximumBodyBytes }},
+	{"cache.queueBytes", "67108864", "Inventory that may wait for the database. When it is full, agents wait.",
+		func(c *Config) any { return &c.Cache.QueueBytes }},
+	{"cache.workers", "4", "Transactions that write the cache at once.",
+		func(c *Config) any { return &c.Cache.Workers }},
+	{"operations.absentWait", "15s", "How long an operation waits for an agent that is not connected.",
+		func(c *Config) any { return &c.Operations.AbsentWait }},
+	{"operations.retention", "720h", "How long the history of operations is kept.",
+		func(c *Config) any { return &c.Operations.Retention }},
+	{"log.level", "info", "`debug`, `info`, `warn` or `error`.",
+		func(c *Config) any { return &c.Log.Level }},
+	{"log.format", "json", "`json` or `text`.",
+		func(c *Config) any { return &c.Log.Format }},
+}
+
+// Environment is the variable that the key can be given as.
+func (k Key) Environment() string {
+	var b strings.Builder
+	b.WriteString("FAIRLEAD_")
+	before := rune(0)
+	for _, r := range k.Path {
+		switch {
+		case r == '.':
+			b.WriteByte('_')
+		case unicode.IsUpper(r) && unicode.IsLower(before):
+			b.WriteByte('_')
+			fallthrough
+		default:
+			b.WriteRune(unicode.ToUpper(r))
+		}
+		before = r
+	}
+	return b.String()
+}
+
+// Kind is what the key's values are, in words.
+func (k Key) Kind() string { return kind(k.field(&Config{})) }
+
+func kind(field any) string {
+	switch field.(type) {
+	case *string:
+		return "text"
+	case *bool:
+		return "true or false"
+	case *int:
+		return "a whole number"
+	case *time.Duration:
+		return "a duration such as 15s"
+	case *[]string:
+		return "a list"
+	}
+	return reflect.TypeOf(field).String()
+}
+
+// set gives a field a value that is written as text. Lists are separated by commas.
+func set(field any, value string) (err error) {
+	value = strings.TrimSpace(value)
+	switch f := field.(type) {
+	case *string:
+		*f = value
+	case *bool:
+		switch strings.ToLower(value) {
+		case "true", "yes", "on", "1":
+			*f = true
+		case "false", "no", "off", "0", "":
+			*f = false
+		default:
+			err = errWant(field, value)
+		}
+	case *int:
+		if *f, err = strconv.Atoi(value); err != nil {
+			err = errWant(field, value)
+		}
+	case *time.Duration:
+		if *f, err = time.ParseDuration(value); err != nil {
+			err = errWant(field, value)
+		}
+	case *[]string:
+		*f = nil
+		for part := range strings.SplitSeq(value, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				*f = append(*f, part)
+			}
+		}
+	}
+	return err
+}
+
+func errWant(field any, value string) error {
+	return fmt.Errorf("%q is not %s", value, kind(field))
+}

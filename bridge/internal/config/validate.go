@@ -1,0 +1,91 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// validate says what values make no sense, each with its key and what to do.
+func (c *Config) validate() (problems []error) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	mandatory := func(path, value, fix string) {
+		if value == "" {
+			bad("%s: is not set; %s (or set %s)", path, fix, find(path).Environment())
+		}
+	}
+	if c.Name == "" || len(c.Name) > 190 {
+		bad("name: %q must have 1 to 190 characters", c.Name)
+	}
+	mandatory("keyFile", c.KeyFile, "make a key with \"fairlead-bridge key create FILE\", give it to every bridge of this install, and name the file")
+	mandatory("database.dsn", c.Database.DSN, "write clouddriver@tcp(HOST:3306)/clouddriver")
+	if c.Database.DSN != "" {
+		// The error may quote the DSN, and that may hold a password.
+		if cfg, err := mysql.ParseDSN(c.Database.DSN); err != nil || cfg.DBName == "" {
+			bad("database.dsn: is not a data source name with a database in it; write USER@tcp(HOST:3306)/clouddriver")
+		}
+	}
+	mandatory("plugin.secretFile", c.Plugin.SecretFile, "name a file on a volume that Clouddriver's container mounts too; it is made if it is absent")
+	mandatory("admin.tokenFile", c.Admin.TokenFile, "name a file; it is made if it is absent")
+	for _, a := range []struct{ path, value string }{
+		{"agents.address", c.Agents.Address}, {"plugin.address", c.Plugin.Address}, {"admin.address", c.Admin.Address}, {"metrics.address", c.Metrics.Address},
+	} {
+		if a.path == "metrics.address" && a.value == "" {
+			continue
+		}
+		if err := checkAddress(a.value); err != nil {
+			bad("%s: %q: %w; write HOST:PORT or :PORT", a.path, a.value, err)
+		}
+	}
+	for _, name := range c.Agents.TLSNames {
+		if strings.ContainsAny(name, "/: ") && net.ParseIP(name) == nil {
+			bad("agents.tls.names: %q is neither a DNS name nor an IP address; leave out scheme and port", name)
+		}
+	}
+	if n := c.Database.MaxConnections; n < 8 || n > 1000 {
+		bad("database.maxConnections: %d is not between 8 and 1000", n)
+	}
+	if n := c.Cache.Workers; n < 1 || n > 64 || n+4 > c.Database.MaxConnections {
+		bad("cache.workers: %d is not between 1 and 64, or leaves fewer than 4 of database.maxConnections (%d) to others", n, c.Database.MaxConnections)
+	}
+	if n := c.Cache.MaximumBodyBytes; n < 64<<10 || n > 16<<20 {
+		bad("cache.maximumBodyBytes: %d is not between 65536 (64 KiB) and 16777216 (16 MiB)", n)
+	}
+	if n := c.Cache.QueueBytes; n < 4*c.Cache.MaximumBodyBytes {
+		bad("cache.queueBytes: %d is less than four times cache.maximumBodyBytes (%d)", n, c.Cache.MaximumBodyBytes)
+	}
+	for _, r := range c.Cache.TableNamespace {
+		if r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') {
+			bad("cache.tableNamespace: %q may hold letters, digits and underscores only, as Clouddriver's sql.table-namespace", c.Cache.TableNamespace)
+			break
+		}
+	}
+	if c.Operations.AbsentWait < 0 {
+		bad("operations.absentWait: %s is negative", c.Operations.AbsentWait)
+	}
+	if c.Operations.Retention <= 0 {
+		bad("operations.retention: %s is not above zero", c.Operations.Retention)
+	}
+	if l := c.Log.Level; l != "debug" && l != "info" && l != "warn" && l != "error" {
+		bad("log.level: %q is none of debug, info, warn, error", l)
+	}
+	if f := c.Log.Format; f != "json" && f != "text" {
+		bad("log.format: %q is neither json nor text", f)
+	}
+	return problems
+}
+
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return errors.New("is no address")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return errors.New("has no port between 0 and 65535")
+	}
+	return nil
+}
