@@ -18,14 +18,17 @@ const maximumName = 63
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
+// Scope is which accounts an agent may serve (identity.Identity).
+type Scope interface{ Allows(account string) bool }
+
 // Declare takes what an agent says about its accounts and returns a verdict for each, in the same order. An error means that the
 // database cannot be asked; nothing was decided then, and the agent has to try again. What the registry knows to be the same already
-// is accepted without the database. allows tells which accounts the agent may serve.
-func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, allows func(account string) bool, declared []*linkv1.Account) ([]*linkv1.AccountVerdict, error) {
+// is accepted without the database.
+func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, scope Scope, declared []*linkv1.Account) ([]*linkv1.AccountVerdict, error) {
 	verdicts := make([]*linkv1.AccountVerdict, 0, len(declared))
 	seen := map[string]string{}
 	for _, d := range declared {
-		reason := refuse(d.GetName(), allows)
+		reason := refuse(d.GetName(), scope)
 		if other, twice := seen[store.Folded(d.GetName())]; twice && reason == "" {
 			reason = fmt.Sprintf("name: the agent declares %q and %q; names must differ in more than case", other, d.GetName())
 		}
@@ -42,13 +45,13 @@ func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, allows func
 }
 
 // refuse says why nobody may declare such an account with that identity; "" if one may.
-func refuse(name string, allows func(string) bool) string {
+func refuse(name string, scope Scope) string {
 	switch {
 	case !nameForm.MatchString(name):
 		return fmt.Sprintf("name: %q must begin with a letter or digit and hold letters, digits, '.', '_' and '-' only", name)
 	case len(name) > maximumName:
 		return fmt.Sprintf("name: has %d characters, %d are the limit", len(name), maximumName)
-	case !allows(name):
+	case !scope.Allows(name):
 		return fmt.Sprintf("the agent's enrolment token does not cover account %q: make one with \"fairlead token create --accounts %s\"", name, name)
 	}
 	return ""

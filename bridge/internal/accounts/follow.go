@@ -161,7 +161,6 @@ func (r *Registry) Disconnected(account, session string) {
 	r.mu.Lock()
 	if delete(r.serving[account], session); len(r.serving[account]) == 0 {
 		delete(r.serving, account)
-		delete(r.cached, account)
 	}
 	if a := r.accounts[account]; a != nil {
 		a.lastSeen = time.Now()
@@ -169,16 +168,6 @@ func (r *Registry) Disconnected(account, session string) {
 	r.pending[sessionKey{account, session}] = false
 	r.mu.Unlock()
 	r.wake()
-}
-
-// Cached tells whether a group of an account was found to agree with the cluster.
-func (r *Registry) Cached(account string, g *linkv1.Group, agreed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cached[account] == nil {
-		r.cached[account] = map[group]bool{}
-	}
-	r.cached[account][group{g.GetType(), g.GetRelType()}] = agreed
 }
 
 // Seen tells whether the account is known, whether an agent serves it at this bridge, and when the last one did, zero if that is not

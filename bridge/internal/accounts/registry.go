@@ -30,9 +30,6 @@ type Account struct {
 	Sessions []string
 	// Elsewhere are other bridges that have sessions of it, sorted.
 	Elsewhere []string
-	// Live are the types whose rows and links were found to agree with the cluster in a session of this bridge, Pending those that
-	// do not yet; both sorted.
-	Live, Pending []string
 }
 
 // Connected tells whether an agent serves the account, here or at another bridge.
@@ -71,8 +68,6 @@ type Registry struct {
 	removing map[string]bool
 	// Sessions of this bridge, by account. They stay when an account goes, in case it comes again.
 	serving map[string]map[string]bool
-	// Whether groups agree, by account.
-	cached map[string]map[group]bool
 	// Sessions whose rows have still to be written or deleted: true, they serve.
 	pending map[sessionKey]bool
 	agents  map[sessionKey]*linkv1.Agent
@@ -80,8 +75,6 @@ type Registry struct {
 }
 
 type sessionKey struct{ account, session string }
-
-type group struct{ typ, rel string }
 
 // account is an Account with what only the registry needs. declared and facts are never changed, only replaced.
 type account struct {
@@ -98,30 +91,14 @@ type account struct {
 func New(o Options) *Registry {
 	return &Registry{
 		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{},
-		serving: map[string]map[string]bool{}, cached: map[string]map[group]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
+		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
 	}
 }
 
 // view is an account as callers see it. The lock is held.
 func (r *Registry) view(a *account) Account {
-	name := a.declared.GetName()
-	v := Account{Declared: a.declared, Facts: a.facts, Agent: a.agent, LastSeen: a.lastSeen,
-		Sessions: slices.Sorted(maps.Keys(r.serving[name])), Elsewhere: a.elsewhere}
-	types := map[string]bool{}
-	for g, agreed := range r.cached[name] {
-		before, seen := types[g.typ]
-		types[g.typ] = agreed && (before || !seen)
-	}
-	for t, live := range types {
-		if live {
-			v.Live = append(v.Live, t)
-		} else {
-			v.Pending = append(v.Pending, t)
-		}
-	}
-	slices.Sort(v.Live)
-	slices.Sort(v.Pending)
-	return v
+	return Account{Declared: a.declared, Facts: a.facts, Agent: a.agent, LastSeen: a.lastSeen,
+		Sessions: slices.Sorted(maps.Keys(r.serving[a.declared.GetName()])), Elsewhere: a.elsewhere}
 }
 
 // List returns all accounts sorted by name. The revision changes with each change that Clouddriver sees. complete is false while
