@@ -12,17 +12,16 @@ var ErrUnknownAccount = errors.New("no agent has declared this account")
 // AbsentError says that an operation never began, because no agent that serves its account was connected in time.
 type AbsentError struct {
 	Account string
-	// LastSeen is zero when this bridge has not seen an agent of the account since it started.
+	// LastSeen is zero when no session of the account has ended yet.
 	LastSeen time.Time
 	// Since is how long ago LastSeen was; Waited how long the operation waited.
 	Since, Waited time.Duration
-	Bridge        string
 }
 
 func (e *AbsentError) Error() string {
-	seen := "not seen since bridge " + e.Bridge + " started"
+	seen := "never seen"
 	if !e.LastSeen.IsZero() {
-		seen = fmt.Sprintf("last seen %s ago at bridge %s", e.Since.Round(time.Second), e.Bridge)
+		seen = fmt.Sprintf("last seen %s ago", e.Since.Round(time.Second))
 	}
 	waited := "; did not wait"
 	if e.Waited >= time.Second {

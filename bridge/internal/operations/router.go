@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"github.com/fairlead/fairlead/proto/link"
 )
@@ -26,40 +27,24 @@ const (
 	tick = 250 * time.Millisecond
 )
 
-// Presence tells when an account's agent was last here.
-type Presence interface {
-	// Seen reports whether the account is known at all, whether an agent is connected, and when the last one was (zero: not since
-	// this bridge started).
-	Seen(account string) (known, connected bool, last time.Time)
-}
-
-// History keeps ended operations. It must not block.
-type History interface {
-	Ended(Ended)
-}
-
-// Ended is what remains of an operation.
-type Ended struct {
-	ID        string
-	Account   string
-	Operation *linkv1.Operation
-	Mutation  bool
-	Instance  string
-	Outcome   *linkv1.Outcome
-	Err       error
-	Began     time.Time
-	Duration  time.Duration
-	Context   context.Context //nolint:containedctx // carries who asked, for History alone
+// ended is what remains of an operation.
+type ended struct {
+	id, account string
+	operation   *linkv1.Operation
+	mutation    bool
+	instance    string
+	outcome     *linkv1.Outcome
+	err         error
+	duration    time.Duration
+	ctx         context.Context //nolint:containedctx // carries who asked
 }
 
 // Config is what a Router is made of.
 type Config struct {
-	// Bridge is this bridge's name, for texts.
-	Bridge string
 	// AbsentWait is how long an operation waits for an agent that is not connected.
 	AbsentWait time.Duration
-	Presence   Presence
-	History    History
+	Accounts   *accounts.Registry
+	History    *History
 	Log        *slog.Logger
 }
 
@@ -131,13 +116,14 @@ type call struct {
 // Run does one operation on an account. It returns the outcome, or an error if there is none: ErrUnknownAccount, *AbsentError (nothing
 // began), or the writer's error (the operation was cancelled).
 func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, mutation bool, output io.Writer) (*linkv1.Outcome, error) {
-	known, connected, last := r.cfg.Presence.Seen(account)
-	if !known {
+	known, ok := r.cfg.Accounts.Get(account)
+	if !ok {
 		return nil, fmt.Errorf("account %q: %w", account, ErrUnknownAccount)
 	}
 	began := time.Now()
 	wait := r.cfg.AbsentWait
-	if !mutation && !connected && began.Sub(last) > longAway {
+	last := known.LastSeen
+	if !mutation && !known.Connected() && began.Sub(last) > longAway {
 		wait = 0
 	}
 	deadline, ok := ctx.Deadline()
@@ -158,10 +144,10 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	finished, err := r.wait(ctx, request.ID, c, output)
 	outcome := finished.Outcome
 	if err == nil && finished.Absent {
-		outcome, err = nil, &AbsentError{Account: account, LastSeen: last, Since: time.Since(last), Waited: time.Since(began), Bridge: r.cfg.Bridge}
+		outcome, err = nil, &AbsentError{Account: account, LastSeen: last, Since: time.Since(last), Waited: time.Since(began)}
 	}
-	r.cfg.History.Ended(Ended{ID: request.ID, Account: account, Operation: op, Mutation: mutation, Instance: finished.Instance,
-		Outcome: outcome, Err: err, Began: began, Duration: time.Since(began), Context: ctx})
+	r.cfg.History.add(ended{id: request.ID, account: account, operation: op, mutation: mutation, instance: finished.Instance,
+		outcome: outcome, err: err, duration: time.Since(began), ctx: ctx})
 	if err != nil {
 		return nil, err
 	}

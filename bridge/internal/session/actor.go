@@ -100,7 +100,7 @@ func (a *actor) do(action link.Action) {
 	}
 }
 
-func (a *actor) cache() Cache { return a.session.service.cfg.Cache }
+func (a *actor) cache() *cache.Writer { return a.session.service.cfg.Cache }
 
 // beside runs f in a goroutine of the actor, waiting for a free slot first.
 func (a *actor) beside(f func(ctx context.Context)) {
@@ -144,14 +144,14 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 	e.mu.Unlock()
 	if first {
 		e.log.Info("session opened", "agent", act.Agent.GetName(), "instance", act.Agent.GetInstance(), "version", act.Agent.GetVersion(),
-			"remote", e.remote, "identity", e.identity.ID(), "accounts", len(act.Accounts))
+			"remote", e.remote, "identity", e.identity.TokenID, "accounts", len(act.Accounts))
 		if older := e.service.greet(e, act.Agent.GetInstance()); older != nil {
 			older.step(func(now time.Time) {
 				older.core.Close(now, linkv1.Close_CODE_REPLACED, "a newer session of the same process took over", 0)
 			})
 		}
 	}
-	verdicts, err := cfg.Accounts.Declare(ctx, act.Agent, e.identity.Allows, act.Accounts)
+	verdicts, err := cfg.Accounts.Declare(ctx, act.Agent, e.identity, act.Accounts)
 	for _, name := range act.Removed {
 		if err != nil {
 			break
@@ -160,7 +160,7 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 		if !e.identity.Allows(name) {
 			verdict.Accepted, verdict.Reason = false, "this agent's identity does not allow the account"
 		} else {
-			err = cfg.Accounts.Remove(ctx, name)
+			_, _, err = cfg.Accounts.Remove(ctx, name)
 		}
 		verdicts = append(verdicts, verdict)
 	}
@@ -229,6 +229,11 @@ func (a *actor) note(n link.Note) {
 		cfg.Accounts.Disconnected(n.Account, e.id)
 		a.handOver(n.Account)
 	case link.NoteAttached, link.NoteContinued:
+		if n.What == link.NoteAttached {
+			e.mu.Lock()
+			delete(e.groups, n.Account)
+			e.mu.Unlock()
+		}
 		cfg.Router.Serve(e.id, n.Account, true)
 		e.log.Info("account attached", "account", n.Account, "epoch", n.Epoch, "continues", n.What == link.NoteContinued)
 	case link.NoteDetached:
@@ -239,9 +244,11 @@ func (a *actor) note(n link.Note) {
 	case link.NoteRejected:
 		e.log.Warn("item cannot be stored", "account", n.Account, "group", groupName(n.Group), "key", n.Key, "reason", n.Reason)
 	case link.NoteAgreed:
-		cfg.Accounts.Cached(n.Account, n.Group, true)
+		if e.agreed(n.Account, n.Group, true) {
+			a.beside(func(ctx context.Context) { a.leftovers(ctx, n) })
+		}
 	case link.NoteDiffers:
-		cfg.Accounts.Cached(n.Account, n.Group, false)
+		e.agreed(n.Account, n.Group, false)
 		e.log.Info("group differs, comparing", "account", n.Account, "group", groupName(n.Group))
 	case link.NoteGaveUp:
 		e.log.Error("group stays different after comparing twice", "account", n.Account, "group", groupName(n.Group))
@@ -251,6 +258,17 @@ func (a *actor) note(n link.Note) {
 		e.log.Debug("late frame ignored", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
 	case link.NoteDraining:
 		cfg.Router.Drain(e.id)
+	}
+}
+
+// leftovers deletes what polling wrote for the group before the account had an agent, now that our own rows are complete.
+func (a *actor) leftovers(ctx context.Context, n link.Note) {
+	deleted, err := a.cache().SweepLeftovers(ctx, n.Account, n.Epoch, n.Group)
+	switch {
+	case err != nil && ctx.Err() == nil && !errors.Is(err, cache.ErrFenced):
+		a.session.log.Warn("cannot delete rows of former polling", "account", n.Account, "group", groupName(n.Group), "error", err.Error())
+	case deleted > 0:
+		a.session.log.Info("rows of former polling deleted", "account", n.Account, "group", groupName(n.Group), "rows", deleted)
 	}
 }
 

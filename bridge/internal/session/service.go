@@ -15,69 +15,29 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
-// Identity is what an agent has proven to be.
-type Identity interface {
-	// ID names the proof (a token's id) in logs and for revocation.
-	ID() string
-	// Allows reports whether the identity may serve the account.
-	Allows(account string) bool
-}
-
-// Identities recognises agents.
-type Identities interface {
-	// Authenticate returns the identity that a bearer token proves.
-	Authenticate(ctx context.Context, token string) (Identity, error)
-}
-
-// ErrUnknownIdentity is wrapped by Identities when the token is wrong, expired or revoked, as opposed to not checkable now.
-var ErrUnknownIdentity = errors.New("identity is not known")
-
-// Accounts is the registry of accounts.
-type Accounts interface {
-	// Declare stores what an agent declares, and returns one verdict for each account.
-	Declare(ctx context.Context, agent *linkv1.Agent, allows func(account string) bool, accounts []*linkv1.Account) ([]*linkv1.AccountVerdict, error)
-	// Remove takes an account out: definition, rows and links.
-	Remove(ctx context.Context, name string) error
-	SetFacts(ctx context.Context, facts *linkv1.Facts) error
-	// Connected tells that a session serves the account from now on, Disconnected that it no longer does.
-	Connected(account, session string, agent *linkv1.Agent)
-	Disconnected(account, session string)
-	// Cached tells how far the caching of a group is.
-	Cached(account string, group *linkv1.Group, agreed bool)
-}
-
-// Fences gives accounts' caching away.
-type Fences interface {
-	Attach(ctx context.Context, account, instance string, resumeEpoch uint64) (epoch uint64, continues bool, err error)
-}
-
-// Cache writes and reads Clouddriver's tables.
-type Cache interface {
-	Submit(ctx context.Context, w cache.Write, done func(cache.Result)) error
-	Digest(ctx context.Context, account string, group *linkv1.Group) (count, xor uint64, err error)
-	Entries(ctx context.Context, account string, group *linkv1.Group) ([]*linkv1.Entry, error)
-	Sweep(ctx context.Context, account string, epoch uint64, group *linkv1.Group, keys []string) (deleted int, err error)
-	Types(ctx context.Context, account string) ([]*linkv1.Group, error)
-}
-
 // Config is what a Service is made of.
 type Config struct {
 	// Bridge is this process's name.
-	Bridge     string
-	Identities Identities
-	Accounts   Accounts
-	Fences     Fences
-	Cache      Cache
-	Router     *operations.Router
-	Log        *slog.Logger
-	// Revalidate is how often a session's identity is checked again, so that revocation ends it.
-	Revalidate time.Duration
+	Bridge   string
+	Tokens   *identity.Tokens
+	Accounts *accounts.Registry
+	Fences   Fences
+	Cache    *cache.Writer
+	Router   *operations.Router
+	Log      *slog.Logger
+}
+
+// Fences gives accounts' caching away (store.Store).
+type Fences interface {
+	Attach(ctx context.Context, account, instance string, resumeEpoch uint64) (epoch uint64, continues bool, err error)
 }
 
 // Service implements fairlead.agent.v1.AgentService.
@@ -129,6 +89,18 @@ func (s *Service) Sessions() []Info {
 	return list
 }
 
+// Kinds tells how far the caching of an account at this bridge is: the types whose rows and links agree with the cluster, and those that
+// do not or were not compared yet.
+func (s *Service) Kinds(account string) (live, pending []string) {
+	s.mu.Lock()
+	e := s.holders[account]
+	s.mu.Unlock()
+	if e == nil {
+		return nil, nil
+	}
+	return e.kinds(account)
+}
+
 // Drain asks every agent to go elsewhere and waits until they have, or ctx ends.
 func (s *Service) Drain(ctx context.Context, reason string) {
 	s.mu.Lock()
@@ -159,15 +131,15 @@ func (s *Service) Session(stream agentv1.AgentService_SessionServer) error {
 	if err != nil {
 		return err
 	}
-	identity, err := s.cfg.Identities.Authenticate(stream.Context(), token)
+	id, err := s.cfg.Tokens.Authenticate(stream.Context(), token)
 	switch {
-	case errors.Is(err, ErrUnknownIdentity):
+	case errors.Is(err, identity.ErrUnauthenticated):
 		s.cfg.Log.Warn("agent refused", "remote", remote(stream.Context()), "reason", err.Error())
 		return status.Error(codes.Unauthenticated, err.Error())
 	case err != nil:
-		return status.Error(codes.Unavailable, "cannot check the identity now: "+err.Error())
+		return status.Error(codes.Unavailable, err.Error())
 	}
-	e, err := newSession(s, stream, identity, token)
+	e, err := newSession(s, stream, id)
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/fairlead/fairlead/bridge/internal/identity"
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 
@@ -24,8 +26,7 @@ type session struct {
 	service  *Service
 	id       string
 	secret   string
-	token    string
-	identity Identity
+	identity identity.Identity
 	remote   string
 	since    time.Time
 	stream   agentv1.AgentService_SessionServer
@@ -38,19 +39,21 @@ type session struct {
 
 	wakeSession, wakeInventory, wakeActor chan struct{}
 
-	mu             sync.Mutex
-	core           *link.Bridge
-	agent          *linkv1.Agent
-	greeted        bool
+	mu      sync.Mutex
+	core    *link.Bridge
+	agent   *linkv1.Agent
+	greeted bool
+	// groups tells for each account which of its groups agree.
+	groups         map[string]map[cats.Group]bool
 	accounts       map[string]bool
 	inventoryOpen  bool
 	operationsOpen bool
 }
 
-func newSession(s *Service, stream agentv1.AgentService_SessionServer, identity Identity, token string) (*session, error) {
+func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identity.Identity) (*session, error) {
 	e := &session{
-		service: s, id: newSecret()[:12], secret: newSecret(), token: token, identity: identity, remote: remote(stream.Context()), since: time.Now(), stream: stream,
-		ended: make(chan struct{}), accounts: map[string]bool{},
+		service: s, id: newSecret()[:12], secret: newSecret(), identity: id, remote: remote(stream.Context()), since: time.Now(), stream: stream,
+		ended: make(chan struct{}), accounts: map[string]bool{}, groups: map[string]map[cats.Group]bool{},
 		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1),
 	}
 	e.log = s.cfg.Log.With("session", e.id)
@@ -228,12 +231,11 @@ func pump[F any](session, stream context.Context, wakeup <-chan struct{}, next f
 	}
 }
 
-// clock tells the machine the time, and checks the identity from time to time.
+// clock tells the machine the time, and ends the session with its identity.
 func (e *session) clock() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	revalidate := time.NewTicker(e.service.cfg.Revalidate)
-	defer revalidate.Stop()
+	revoked := e.identity.Ended
 	for {
 		select {
 		case <-e.ctx.Done():
@@ -244,12 +246,12 @@ func (e *session) clock() {
 				e.core.Tick(now)
 				e.core.Busy(now, busy)
 			})
-		case <-revalidate.C:
-			_, err := e.service.cfg.Identities.Authenticate(e.ctx, e.token)
-			if errors.Is(err, ErrUnknownIdentity) {
-				e.log.Warn("session ends: its identity is no longer valid", "agent", e.name(), "identity", e.identity.ID())
-				e.step(func(now time.Time) { e.core.Close(now, linkv1.Close_CODE_REFUSED, err.Error(), 0) })
-			}
+		case <-revoked:
+			revoked = nil
+			e.log.Warn("session ends: its enrolment token is no longer valid", "agent", e.name(), "identity", e.identity.TokenID)
+			e.step(func(now time.Time) {
+				e.core.Close(now, linkv1.Close_CODE_REFUSED, identity.ErrUnauthenticated.Error(), 0)
+			})
 		}
 	}
 }
@@ -272,6 +274,42 @@ func (e *session) name() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.agent.GetName()
+}
+
+// agreed notes that a group agrees or does not, and reports whether that is news.
+func (e *session) agreed(account string, g *linkv1.Group, agrees bool) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	groups := e.groups[account]
+	if groups == nil {
+		groups = map[cats.Group]bool{}
+		e.groups[account] = groups
+	}
+	group := cats.Group{Type: cats.Type(g.GetType()), RelType: cats.Type(g.GetRelType())}
+	before, known := groups[group]
+	groups[group] = agrees
+	return !known || before != agrees
+}
+
+func (e *session) kinds(account string) (live, pending []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	complete := map[string]bool{}
+	for group, agrees := range e.groups[account] {
+		t := string(group.Type)
+		before, known := complete[t]
+		complete[t] = agrees && (before || !known)
+	}
+	for t, all := range complete {
+		if all {
+			live = append(live, t)
+		} else {
+			pending = append(pending, t)
+		}
+	}
+	slices.Sort(live)
+	slices.Sort(pending)
+	return live, pending
 }
 
 func (e *session) info() (Info, bool) {

@@ -1,0 +1,63 @@
+// Package agent is one agent process: the accounts of its configuration, each with its cluster, behind one session with a bridge.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead/fairlead/agent/internal/cluster"
+	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/fairlead/fairlead/agent/internal/execute"
+	"github.com/fairlead/fairlead/agent/internal/server"
+	"github.com/fairlead/fairlead/agent/internal/session"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// Agent is an agent that has not started yet.
+type Agent struct {
+	session *session.Session
+	server  *server.Server
+}
+
+// New prepares an agent: it reads credentials and checks what can be checked without a network. An account whose credentials cannot
+// be read is refused and named; the others are served.
+func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
+	identity := describe(cfg)
+	served, err := accounts(cfg, identity.GetVersion(), log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := session.New(session.Config{
+		Address:   cfg.Clouddriver.Address,
+		Trust:     session.Trust{Pin: cfg.Clouddriver.TLS.Pin, CAFile: cfg.Clouddriver.TLS.CACertFile, ServerName: cfg.Clouddriver.TLS.ServerName},
+		Plaintext: cfg.Clouddriver.Insecure,
+		NoProxy:   cfg.Clouddriver.NoProxy,
+		Token: func() (string, error) {
+			token, err := cfg.Clouddriver.Token.Token()
+			return string(token), err
+		},
+		Pauses: session.Pauses{Reconnect: cfg.Kubernetes.Reconnect, Base: cfg.Clouddriver.Backoff.Base, Max: cfg.Clouddriver.Backoff.Max,
+			Multiplier: cfg.Clouddriver.Backoff.Multiplier, Jitter: cfg.Clouddriver.Backoff.Jitter},
+		Agent: identity,
+		Log:   log,
+	}, served)
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{session: s}, nil
+}
+
+// Run serves until ctx ends, then takes its leave from the bridge. It owns every goroutine of the agent.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.session.Run(ctx) })
+	g.Go(func() error { return a.server.Run(ctx) })
+	return g.Wait()
+}
