@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -38,13 +39,14 @@ type AgentConfig struct {
 	Rand *rand.Rand
 
 	// OutboxBytes (16 MiB) and OutboxChanges (50,000) bound what one account has unsent or unacknowledged;
-	// TotalBytes (256 MiB) all accounts together.
+	// TotalBytes (256 MiB) all accounts together, where each may still have one change set.
 	OutboxBytes, OutboxChanges, TotalBytes int
 	// BatchBytes (256 KiB) and BatchChanges (1,000) end a batch; a change set is never cut for them.
 	BatchBytes, BatchChanges int
 	// PageEntries (1,000) is the size of a snapshot's pages, FetchKeys (200) of a Fetch.
 	PageEntries, FetchKeys int
-	// CheckInterval (5 min) is how often an agreed group is compared again, ±50 %; CheckIntervals overrides it by type.
+	// CheckInterval (5 min) is how often an agreed group is compared again, ±50 %; CheckIntervals overrides it by type
+	// (by default 10 s for "applications", whose rows Clouddriver's own eviction deletes across accounts).
 	CheckInterval  time.Duration
 	CheckIntervals map[string]time.Duration
 	// WelcomeWait (10 s) is how long a bridge may take to answer Hello.
@@ -53,98 +55,236 @@ type AgentConfig struct {
 	Ledger LedgerConfig
 }
 
-// LedgerConfig bounds the operations of an Agent.
-type LedgerConfig struct {
-	// Running (32) operations at once; Waiting (256) more until one ends. Further ones are not started.
-	Running, Waiting int
-	// Bytes (64 MiB) of output kept for running and finished operations; Results (1,024) finished ones kept.
-	Bytes, Results int
-	// Marks (65,536) of mutations that began here, each kept until its deadline and Retain (10 min) are over, so that none begins twice.
-	// While all are taken, no further mutation begins.
-	Marks  int
-	Retain time.Duration
+// maxSetBytes keeps sets that grow by sharing items far below MaxFrameBytes.
+const maxSetBytes = 4 << 20
+
+// maxBackoff is the longest wait after giving a group up.
+const maxBackoff = time.Hour
+
+func (c *AgentConfig) complete() error {
+	switch {
+	case c.Agent.GetInstance() == "":
+		return errors.New("link: agent: Agent.Instance is empty; give each process start its own random one")
+	case c.Rand == nil:
+		return errors.New("link: agent: Rand is missing")
+	}
+	setDefault(&c.Capability, Current)
+	setDefault(&c.MinimumCapability, Oldest)
+	setDefault(&c.OutboxBytes, 16<<20)
+	setDefault(&c.OutboxChanges, 50_000)
+	setDefault(&c.TotalBytes, 256<<20)
+	setDefault(&c.BatchBytes, 256<<10)
+	setDefault(&c.BatchChanges, 1_000)
+	setDefault(&c.PageEntries, 1_000)
+	setDefault(&c.FetchKeys, 200)
+	setDefault(&c.CheckInterval, 5*time.Minute)
+	if c.CheckIntervals == nil {
+		c.CheckIntervals = map[string]time.Duration{"applications": 10 * time.Second}
+	}
+	setDefault(&c.WelcomeWait, 10*time.Second)
+	c.Ledger.complete()
+	return nil
+}
+
+func setDefault[T comparable](value *T, standard T) {
+	var zero T
+	if *value == zero {
+		*value = standard
+	}
 }
 
 // Agent is an agent process's end of the link. Its zero value is not usable; see NewAgent.
 type Agent struct {
 	cfg AgentConfig
+	now time.Time
+
+	accounts map[string]*agentAccount
+	order    []*agentAccount
+	// removed accounts are told to bridges until one has answered.
+	removed []string
+	// bytes is the sum of all outboxes; ready holds the accounts that may have a frame to send.
+	bytes int
+	ready queue[*agentAccount]
+
+	session *agentSession
+	leaving string
+	ledger  ledger
+	actions queue[Action]
 }
 
 // NewAgent checks the configuration and returns an agent without accounts and without a session.
-func NewAgent(cfg AgentConfig) (*Agent, error) { return &Agent{cfg: cfg}, nil }
+func NewAgent(cfg AgentConfig) (*Agent, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg, accounts: make(map[string]*agentAccount)}
+	a.ledger = newLedger(cfg.Ledger, func(action Action) { a.actions.push(action) })
+	return a, nil
+}
+
+// NextAction returns the oldest action that is due, nil when there is none.
+func (a *Agent) NextAction() Action {
+	action, _ := a.actions.pop()
+	return action
+}
+
+func (a *Agent) act(action Action) { a.actions.push(action) }
+
+// tell keeps the latest reading of the clock; an older one (inputs may race for the shell's lock) changes nothing.
+func (a *Agent) tell(now time.Time) {
+	if now.After(a.now) {
+		a.now = now
+	}
+}
+
+// Tick tells the time; call it once a second or so.
+func (a *Agent) Tick(now time.Time) {
+	a.tell(now)
+	a.ledger.tick(a.now)
+	for _, acc := range a.order {
+		acc.tick(a)
+	}
+	a.tickSession()
+}
 
 // SetAccounts replaces the accounts that the agent serves. What an account had before stays if its Records are the same.
 // Removed names accounts that a person took out of the configuration: they leave Clouddriver.
-func (a *Agent) SetAccounts(now time.Time, served []Served, removed []string) {}
+func (a *Agent) SetAccounts(now time.Time, served []Served, removed []string) {
+	a.tell(now)
+	before := a.accounts
+	a.accounts = make(map[string]*agentAccount, len(served))
+	a.order = a.order[:0]
+	for _, s := range served {
+		name := s.Account.GetName()
+		if _, twice := a.accounts[name]; twice {
+			continue
+		}
+		acc := before[name]
+		if acc == nil || acc.records != s.Records {
+			if acc != nil {
+				acc.forget(a)
+			}
+			acc = newAgentAccount(s.Records)
+		}
+		delete(before, name)
+		acc.name, acc.declared = name, s.Account
+		a.accounts[name] = acc
+		a.order = append(a.order, acc)
+		a.removed = without(a.removed, name)
+	}
+	for _, acc := range before {
+		acc.forget(a)
+	}
+	for _, name := range removed {
+		if a.accounts[name] == nil {
+			a.removed = append(without(a.removed, name), name)
+		}
+	}
+	if a.session != nil {
+		a.session.declare = true
+	}
+}
+
+func without(names []string, name string) []string {
+	kept := names[:0]
+	for _, n := range names {
+		if n != name {
+			kept = append(kept, n)
+		}
+	}
+	return kept
+}
 
 // SetFacts replaces the facts of an account; they are told to each bridge again.
-func (a *Agent) SetFacts(facts *linkv1.Facts) {}
+func (a *Agent) SetFacts(facts *linkv1.Facts) {
+	if acc := a.accounts[facts.GetAccount()]; acc != nil {
+		acc.facts, acc.factsDue = facts, true
+	}
+}
 
 // Room reports whether the account's outbox can take a change set. Ask before changing the records: a shell that finds no room stops
 // reading the watch, and goes on when it does (it changes with acknowledgements, attach and detach).
-func (a *Agent) Room(account string) bool { return true }
+func (a *Agent) Room(account string) bool {
+	acc := a.accounts[account]
+	if acc == nil || acc.phase == standby {
+		return true
+	}
+	if acc.box.bytes >= a.cfg.OutboxBytes || acc.box.changes >= a.cfg.OutboxChanges {
+		return false
+	}
+	return a.bytes < a.cfg.TotalBytes || acc.box.changes == 0
+}
 
 // Put hands over one change set: what one event changed, to be committed in one transaction. A newer state of an item replaces one that
 // was not sent yet, in its place; sets that share items become one. Put takes the set always, even above the bound, and
 // reports whether there is room for another. While the agent only stands by for the account, the records alone matter and
 // the set is dropped.
-func (a *Agent) Put(account string, changes []*linkv1.Change) (room bool) { return true }
+func (a *Agent) Put(account string, changes []*linkv1.Change) (room bool) {
+	acc := a.accounts[account]
+	if acc == nil {
+		return true
+	}
+	acc.put(a, changes)
+	return a.Room(account)
+}
 
 // Watches tells the complete list of types that the account has, logical ones ("applications", "clusters") included, once discovery knows it.
 // Rows of other types leave the tables.
-func (a *Agent) Watches(account string, types []string) {}
+func (a *Agent) Watches(account string, types []string) {
+	if acc := a.accounts[account]; acc != nil {
+		acc.setWatches(a, types)
+	}
+}
 
 // Live tells that the records of the type are a complete snapshot and that its watch runs. Groups of links are live when both their types are;
 // logical types are the shell's to call live, when all kinds are.
-func (a *Agent) Live(now time.Time, account, typ string) {}
+func (a *Agent) Live(now time.Time, account, typ string) {
+	a.tell(now)
+	if acc := a.accounts[account]; acc != nil {
+		acc.setLive(a, typ)
+	}
+}
 
 // NotLive tells that the type's watch broke: its groups are not compared until it is live again.
-func (a *Agent) NotLive(account, typ string) {}
+func (a *Agent) NotLive(account, typ string) {
+	if acc := a.accounts[account]; acc != nil {
+		acc.setNotLive(typ)
+	}
+}
 
 // Dropped tells that the type is no longer watched at all: its rows leave. The shell puts cats.Inventory.Drop's changes first.
-func (a *Agent) Dropped(now time.Time, account, typ string) {}
+func (a *Agent) Dropped(now time.Time, account, typ string) {
+	a.tell(now)
+	if acc := a.accounts[account]; acc != nil {
+		acc.setDropped(a, typ)
+	}
+}
 
 // FetchDone answers a Fetch after its last Put, also when it failed (the next comparison will find out).
-func (a *Agent) FetchDone(now time.Time, account, typ string) {}
-
-// Connected tells that a session stream is open.
-func (a *Agent) Connected(now time.Time) {}
-
-// ReceivedSession takes a frame of the session stream.
-func (a *Agent) ReceivedSession(now time.Time, frame *linkv1.SessionDown) {}
-
-// ReceivedInventory takes a frame of the inventory stream.
-func (a *Agent) ReceivedInventory(now time.Time, frame *linkv1.InventoryDown) {}
-
-// ReceivedOperation takes a frame of the operations stream.
-func (a *Agent) ReceivedOperation(now time.Time, frame *linkv1.OperationDown) {}
-
-// Lost tells that the session is over, for whatever reason. Nothing of it may be fed afterwards.
-func (a *Agent) Lost(now time.Time, reason string) {}
-
-// Tick tells the time; call it once a second or so.
-func (a *Agent) Tick(now time.Time) {}
-
-// Goodbye tells that the process will end: no operation begins any more, running ones may finish, then Disconnect comes.
-func (a *Agent) Goodbye(now time.Time, reason string) {}
+func (a *Agent) FetchDone(now time.Time, account, typ string) {
+	a.tell(now)
+	if acc := a.accounts[account]; acc != nil {
+		acc.fetchDone(a, typ)
+	}
+}
 
 // OutputRoom is how many bytes of output the operation may give now. Zero: wait for credit, or for the operation's end.
-func (a *Agent) OutputRoom(id string) int { return 0 }
+func (a *Agent) OutputRoom(id string) int { return a.ledger.room(id) }
 
 // Output appends to a running operation's output, at most OutputRoom bytes. The data belongs to the Agent afterwards.
-func (a *Agent) Output(id string, data []byte) {}
+func (a *Agent) Output(id string, data []byte) { a.ledger.output(id, data) }
 
 // Finish ends a running operation. A nil outcome is an error of the shell and becomes STATE_UNKNOWN.
-func (a *Agent) Finish(now time.Time, id string, outcome *linkv1.Outcome) {}
+func (a *Agent) Finish(now time.Time, id string, outcome *linkv1.Outcome) {
+	a.tell(now)
+	a.ledger.finish(a.now, id, outcome)
+	a.leaveIfDone()
+}
 
-// NextAction returns the oldest action that is due, nil when there is none.
-func (a *Agent) NextAction() Action { return nil }
-
-// NextSession returns the next frame for the session stream, nil when there is none.
-func (a *Agent) NextSession() *linkv1.SessionUp { return nil }
-
-// NextInventory returns the next frame for the inventory stream, nil when there is none or no credit.
-func (a *Agent) NextInventory() *linkv1.InventoryUp { return nil }
-
-// NextOperation returns the next frame for the operations stream, nil when there is none or no credit.
-func (a *Agent) NextOperation() *linkv1.OperationUp { return nil }
+// Outbox tells how much of an account is unsent or unacknowledged, for metrics.
+func (a *Agent) Outbox(account string) (changes, bytes int) {
+	if acc := a.accounts[account]; acc != nil {
+		return acc.box.changes, acc.box.bytes
+	}
+	return 0, 0
+}

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -32,133 +34,122 @@ type BridgeConfig struct {
 	MaximumBody int
 	// Pipeline (8) writes of one account may be open at once. Resyncs (8) groups of the session may be compared item by item at once.
 	Pipeline, Resyncs int
+	// ResyncWait (2 min) without a page takes an agent's permit to send a snapshot away.
+	ResyncWait time.Duration
 	// Backlog (1,024) frames for the agent may wait; while they do, no further step is handled.
 	Backlog int
 	// Accounts (10,000) that one agent may declare.
 	Accounts int
 }
 
+func (c *BridgeConfig) complete() error {
+	switch {
+	case c.Session == "":
+		return errors.New("link: bridge: Session is empty; give each session its own id")
+	case c.Secret == "":
+		return errors.New("link: bridge: Secret is empty; give each session its own random one")
+	case c.Rand == nil:
+		return errors.New("link: bridge: Rand is missing")
+	case c.LinkID == nil:
+		return errors.New("link: bridge: LinkID is missing; it is cats.Link.ID")
+	}
+	setDefault(&c.Capability, Current)
+	setDefault(&c.MinimumCapability, Oldest)
+	setDefault(&c.Heartbeat, 15*time.Second)
+	setDefault(&c.Silence, c.Heartbeat*5/2)
+	setDefault(&c.Age, 30*time.Minute)
+	setDefault(&c.Grace, 30*time.Second)
+	setDefault(&c.HelloWait, 10*time.Second)
+	setDefault(&c.Window, 8<<20)
+	setDefault(&c.MaximumBody, 1<<20)
+	setDefault(&c.Pipeline, 8)
+	setDefault(&c.Resyncs, 8)
+	setDefault(&c.ResyncWait, 2*time.Minute)
+	setDefault(&c.Backlog, 1024)
+	setDefault(&c.Accounts, 10_000)
+	if c.Silence < c.Heartbeat {
+		return fmt.Errorf("link: bridge: Silence %s is shorter than Heartbeat %s: idle sessions would end", c.Silence, c.Heartbeat)
+	}
+	return nil
+}
+
 // Bridge is the bridge's end of one session. Its zero value is not usable; see NewBridge.
 type Bridge struct {
-	cfg BridgeConfig
+	cfg   BridgeConfig
+	now   time.Time
+	live  liveness
+	until time.Time // the session's age
+
+	agent *linkv1.Agent
+	ended bool
+	// echo is the newest heartbeat that was not sent back.
+	echo       *linkv1.Heartbeat
+	draining   bool
+	drainUntil time.Time
+	leaving    bool
+	busy       bool
+
+	accounts map[string]*bridgeAccount
+	order    []*bridgeAccount
+	resumes  map[string]uint64
+	// removed names wait for the registry. declaring: it was asked; redeclare: ask once more after its answer.
+	removed              []string
+	declaring, redeclare bool
+	retry                retry
+
+	// held is what the agent has used of its window, owed what will be given back with the next Credit.
+	held, owed int
+	// open is the bytes of writes whose result has not come, those of former attaches included.
+	open    map[writeKey]int
+	resyncs int
+	// permits are the groups that wait for a resync to end.
+	permits queue[permit]
+
+	out     queue[*linkv1.SessionDown]
+	down    queue[*linkv1.InventoryDown]
+	actions queue[Action]
+}
+
+type writeKey struct {
+	account    string
+	epoch, seq uint64
 }
 
 // NewBridge checks the configuration and returns the end of a session whose Hello has not come yet.
-func NewBridge(now time.Time, cfg BridgeConfig) (*Bridge, error) { return &Bridge{cfg: cfg}, nil }
-
-// ReceivedSession takes a frame of the session stream.
-func (b *Bridge) ReceivedSession(now time.Time, frame *linkv1.SessionUp) {}
-
-// ReceivedInventory takes a frame of the inventory stream.
-func (b *Bridge) ReceivedInventory(now time.Time, frame *linkv1.InventoryUp) {}
-
-// Heard tells that a frame came on the operations stream, which Operations handles: it counts as life.
-func (b *Bridge) Heard(now time.Time) {}
-
-// DeclareDone answers a Declare, with one verdict for each of its accounts and removed names; err: the registry cannot answer
-// now, and is asked again later.
-func (b *Bridge) DeclareDone(now time.Time, verdicts []*linkv1.AccountVerdict, err error) {}
-
-// AttachResult answers an Attach.
-type AttachResult struct {
-	Account   string
-	Epoch     uint64
-	Continues bool
-	// HeldBy names the live agent that has the account's caching; then nothing was attached, and the agent stands by until AttachAgain.
-	HeldBy string
-	// Err is asked again later.
-	Err error
+func NewBridge(now time.Time, cfg BridgeConfig) (*Bridge, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	b := &Bridge{cfg: cfg, now: now, accounts: make(map[string]*bridgeAccount), resumes: make(map[string]uint64), open: make(map[writeKey]int)}
+	b.live.begin(now, 0, cfg.HelloWait)
+	return b, nil
 }
-
-// AttachDone answers an Attach.
-func (b *Bridge) AttachDone(now time.Time, r AttachResult) {}
-
-// AttachAgain asks for the caching of an accepted account that this session stands by for, when its holder is gone.
-func (b *Bridge) AttachAgain(now time.Time, account string) {}
-
-// WriteResult answers a Write.
-type WriteResult struct {
-	Account  string
-	Epoch    uint64
-	Seq      uint64
-	Rejected []*linkv1.Rejected
-	// Fenced: the account's epoch is another one; nothing was written.
-	Fenced bool
-	// Err: nothing was written and nobody will try again.
-	Err error
-}
-
-// WriteDone answers a Write after its commit.
-func (b *Bridge) WriteDone(now time.Time, r WriteResult) {}
-
-// DigestResult answers a ReadDigest.
-type DigestResult struct {
-	Account    string
-	Epoch      uint64
-	Seq        uint64
-	Count, Xor uint64
-	Err        error
-}
-
-// DigestDone answers a ReadDigest.
-func (b *Bridge) DigestDone(now time.Time, r DigestResult) {}
-
-// EntriesResult answers a ReadEntries.
-type EntriesResult struct {
-	Account string
-	Epoch   uint64
-	Seq     uint64
-	Entries []*linkv1.Entry
-	Err     error
-}
-
-// EntriesDone answers a ReadEntries.
-func (b *Bridge) EntriesDone(now time.Time, r EntriesResult) {}
-
-// SweepResult answers a Sweep.
-type SweepResult struct {
-	Account string
-	Epoch   uint64
-	Seq     uint64
-	Deleted int
-	Fenced  bool
-	Err     error
-}
-
-// SweepDone answers a Sweep.
-func (b *Bridge) SweepDone(now time.Time, r SweepResult) {}
-
-// GroupsResult answers a ReadGroups.
-type GroupsResult struct {
-	Account string
-	Epoch   uint64
-	Groups  []*linkv1.Group
-	Err     error
-}
-
-// GroupsDone answers a ReadGroups.
-func (b *Bridge) GroupsDone(now time.Time, r GroupsResult) {}
-
-// Drain asks the agent to finish and to go elsewhere; the session ends when it has, or after the grace.
-func (b *Bridge) Drain(now time.Time, addresses []string, reason string) {}
-
-// Busy tells whether operations of the session run: a session that is drained waits for them.
-func (b *Bridge) Busy(now time.Time, busy bool) {}
-
-// Close ends the session.
-func (b *Bridge) Close(now time.Time, code linkv1.Close_Code, reason string, retryAfter time.Duration) {}
-
-// Lost tells that the streams are gone. Results of actions may still be fed; they change nothing.
-func (b *Bridge) Lost(now time.Time, reason string) {}
-
-// Tick tells the time; call it once a second or so.
-func (b *Bridge) Tick(now time.Time) {}
 
 // NextAction returns the oldest action that is due, nil when there is none.
-func (b *Bridge) NextAction() Action { return nil }
+func (b *Bridge) NextAction() Action {
+	action, _ := b.actions.pop()
+	return action
+}
 
-// NextSession returns the next frame for the session stream, nil when there is none.
-func (b *Bridge) NextSession() *linkv1.SessionDown { return nil }
+func (b *Bridge) act(action Action) { b.actions.push(action) }
 
-// NextInventory returns the next frame for the inventory stream, nil when there is none.
-func (b *Bridge) NextInventory() *linkv1.InventoryDown { return nil }
+func (b *Bridge) tell(now time.Time) {
+	if now.After(b.now) {
+		b.now = now
+	}
+}
+
+// retry is when something that failed is tried again: 1 s, doubling to 30 s, ±50 %.
+type retry struct {
+	wait time.Duration
+	at   time.Time
+}
+
+func (r *retry) failed(now time.Time, random *rand.Rand) {
+	r.wait = min(max(2*r.wait, time.Second), 30*time.Second)
+	r.at = now.Add(r.wait/2 + time.Duration(random.Float64()*float64(r.wait)))
+}
+
+func (r *retry) worked() { *r = retry{} }
+
+func (r *retry) due(now time.Time) bool { return r.wait > 0 && !now.Before(r.at) }

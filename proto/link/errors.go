@@ -7,3 +7,11 @@ var ErrFull = errors.New("too many operations are open")
 
 // ErrDuplicate: an operation of that id is open.
 var ErrDuplicate = errors.New("an operation of that id is open already")
+
+// ProtocolError says how an agent broke the protocol of an operation.
+type ProtocolError struct {
+	Operation string
+	What      string
+}
+
+func (e *ProtocolError) Error() string { return "operation " + e.Operation + ": " + e.What }

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"sort"
+	"strconv"
 	"time"
 
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -12,9 +14,21 @@ type OperationsConfig struct {
 	Open int
 	// Window (4 MiB) is the output of one operation that may be on its way or unconsumed.
 	Window int
-	// Grace (5 s) after an operation's deadline in which a connected agent may still tell how it ended.
+	// Grace (5 s) after an operation's deadline in which a connected agent may still tell how it ended, and in which the agent
+	// process that began a read may come back before another one is asked.
 	Grace time.Duration
+	// Spread gives operations to the session that has the fewest; otherwise to a preferred one while there is one.
+	Spread bool
 }
+
+func (c *OperationsConfig) complete() {
+	setDefault(&c.Open, 4096)
+	setDefault(&c.Window, 4<<20)
+	setDefault(&c.Grace, 5*time.Second)
+}
+
+// maxRuns is how often a read whose result was lost before any output was delivered is begun anew.
+const maxRuns = 3
 
 // Request is an operation that a caller waits for.
 type Request struct {
@@ -54,52 +68,460 @@ func (Output) event()   {}
 func (Finished) event() {}
 
 // Operations is what the callers of one bridge wait for, over all its sessions. An operation whose session breaks is asked for again, by
-// the same id, when the same agent process is back. A mutation goes to another process only after NOT_STARTED; a read goes to any.
-// What cannot be known ends as STATE_UNKNOWN at its deadline.
+// the same id, when the same agent process is back. A mutation goes to another process only after NOT_STARTED; a read goes to any, as
+// long as none of its output was delivered. What cannot be known ends as STATE_UNKNOWN at its deadline.
 type Operations struct {
-	cfg OperationsConfig
+	cfg      OperationsConfig
+	open     map[string]*openOperation
+	wires    map[string]*openOperation
+	order    []*openOperation
+	sessions map[string]*operationSession
+	events   queue[Event]
+}
+
+// openOperation is one operation that a caller waits for.
+type openOperation struct {
+	Request
+	// wire is its id on the wire, another one each time a read is begun anew.
+	wire string
+	runs int
+	// session has it now; sent: its Start was handed out there.
+	session *operationSession
+	sent    bool
+	// instance may have begun it. since is when it last lost its session.
+	instance string
+	since    time.Time
+	absentAt time.Time
+	// refused by these processes: they never will begin it.
+	refused map[string]*linkv1.Outcome
+
+	received, consumed, granted uint64
+	cancel                      string
+	cancelled, overdue          bool
+	endAt                       time.Time
+	done                        bool
+}
+
+// operationSession is one session's operations stream.
+type operationSession struct {
+	id, instance string
+	up, draining bool
+	accounts     map[string]bool
+	// lines is what has to be sent, by operation; load counts the operations that it has.
+	lines queue[line]
+	load  int
+}
+
+type lineKind int
+
+const (
+	startLine lineKind = iota
+	cancelLine
+	creditLine
+	receivedLine
+)
+
+type line struct {
+	kind lineKind
+	op   *openOperation
+	wire string
 }
 
 // NewOperations returns an empty tracker.
-func NewOperations(cfg OperationsConfig) (*Operations, error) { return &Operations{cfg: cfg}, nil }
+func NewOperations(cfg OperationsConfig) (*Operations, error) {
+	cfg.complete()
+	return &Operations{cfg: cfg, open: make(map[string]*openOperation), wires: make(map[string]*openOperation), sessions: make(map[string]*operationSession)}, nil
+}
+
+func (o *Operations) session(id string) *operationSession {
+	s := o.sessions[id]
+	if s == nil {
+		s = &operationSession{id: id, accounts: make(map[string]bool)}
+		o.sessions[id] = s
+	}
+	return s
+}
 
 // Open tells that a session's operations stream is up. Instance is the agent process's.
-func (o *Operations) Open(now time.Time, session, instance string) {}
+func (o *Operations) Open(now time.Time, session, instance string) {
+	s := o.session(session)
+	s.up, s.instance = true, instance
+	o.assignAll(now)
+}
 
 // Serve tells that a session takes operations for the account (NoteAccepted); the preferred one (NoteAttached, NoteContinued) comes first.
-func (o *Operations) Serve(now time.Time, session, account string, preferred bool) {}
+func (o *Operations) Serve(now time.Time, session, account string, preferred bool) {
+	o.session(session).accounts[account] = preferred
+	o.assignAll(now)
+}
 
-// Withdraw tells that a session no longer takes operations for the account.
-func (o *Operations) Withdraw(now time.Time, session, account string) {}
+// Withdraw tells that a session no longer takes operations for the account. What it has goes on.
+func (o *Operations) Withdraw(now time.Time, session, account string) {
+	if s := o.sessions[session]; s != nil {
+		delete(s.accounts, account)
+		o.recall(now, s, func(op *openOperation) bool { return op.Account == account })
+	}
+}
 
 // Drain tells that nothing new shall go to the session; what it has may finish.
-func (o *Operations) Drain(now time.Time, session string) {}
+func (o *Operations) Drain(now time.Time, session string) {
+	if s := o.sessions[session]; s != nil {
+		s.draining = true
+		o.recall(now, s, func(*openOperation) bool { return true })
+	}
+}
+
+// recall gives operations elsewhere that were not handed out yet.
+func (o *Operations) recall(now time.Time, s *operationSession, which func(*openOperation) bool) {
+	for _, op := range o.order {
+		if op.session == s && !op.sent && which(op) {
+			o.unassign(op)
+		}
+	}
+	o.assignAll(now)
+}
 
 // Lost tells that a session's streams are gone. It touches nothing of a newer session of the same agent.
-func (o *Operations) Lost(now time.Time, session string) {}
+func (o *Operations) Lost(now time.Time, session string) {
+	s := o.sessions[session]
+	if s == nil {
+		return
+	}
+	delete(o.sessions, session)
+	for _, op := range o.order {
+		if op.session == s {
+			op.since = now
+			o.unassign(op)
+		}
+	}
+	o.assignAll(now)
+}
 
-// Busy reports whether operations of the session are open.
-func (o *Operations) Busy(session string) bool { return false }
+func (o *Operations) unassign(op *openOperation) {
+	if op.session != nil {
+		op.session.load--
+	}
+	op.session, op.sent = nil, false
+}
+
+// Busy reports whether operations of the session are open, or frames for it are due.
+func (o *Operations) Busy(session string) bool {
+	s := o.sessions[session]
+	return s != nil && s.up && (s.load > 0 || s.lines.len() > 0)
+}
 
 // Submit adds an operation. Errors: ErrFull, ErrDuplicate.
-func (o *Operations) Submit(now time.Time, r Request) error { return nil }
-
-// Cancel stops an operation; its Finished still comes.
-func (o *Operations) Cancel(now time.Time, id, reason string) {}
-
-// Consumed tells that the caller took bytes of output.
-func (o *Operations) Consumed(id string, bytes int) {}
-
-// Received takes a frame of a session's operations stream. An error means that the agent broke the protocol: close the session.
-func (o *Operations) Received(now time.Time, session string, frame *linkv1.OperationUp) error {
+func (o *Operations) Submit(now time.Time, r Request) error {
+	switch {
+	case o.open[r.ID] != nil || o.wires[r.ID] != nil:
+		return ErrDuplicate
+	case len(o.open) >= o.cfg.Open:
+		return ErrFull
+	}
+	op := &openOperation{Request: r, wire: r.ID, runs: 1, absentAt: now.Add(r.AbsentWait), granted: uint64(o.cfg.Window)}
+	o.open[r.ID], o.wires[op.wire] = op, op
+	o.order = append(o.order, op)
+	o.assign(now, op)
+	o.tickOne(now, op)
+	o.compact()
 	return nil
 }
 
+// Cancel stops an operation; its Finished still comes, at once if it never began.
+func (o *Operations) Cancel(now time.Time, id, reason string) {
+	op := o.open[id]
+	if op == nil || op.cancelled {
+		return
+	}
+	op.cancelled, op.cancel = true, reason
+	op.endAt = earlier(op.Deadline, now).Add(o.cfg.Grace)
+	switch {
+	case op.instance == "" && !op.sent:
+		o.finish(op, notStarted("it was cancelled before it began: "+reason), false)
+		o.compact()
+	case op.sent:
+		op.session.lines.push(line{kind: cancelLine, op: op, wire: op.wire})
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Consumed tells that the caller took bytes of output.
+func (o *Operations) Consumed(id string, bytes int) {
+	op := o.open[id]
+	if op == nil || bytes <= 0 {
+		return
+	}
+	op.consumed = min(op.consumed+uint64(bytes), op.received)
+	// Credit goes in quarters of the window: a frame for each piece would be many.
+	if op.sent && op.consumed+uint64(o.cfg.Window)-op.granted >= uint64(o.cfg.Window)/4 {
+		op.session.lines.push(line{kind: creditLine, op: op, wire: op.wire})
+	}
+}
+
+// Received takes a frame of a session's operations stream. An error means that the agent broke the protocol: close the session.
+func (o *Operations) Received(now time.Time, session string, frame *linkv1.OperationUp) error {
+	s := o.sessions[session]
+	if s == nil {
+		return nil
+	}
+	op := o.wires[frame.GetId()]
+	theirs := op != nil && (op.session == s && op.sent || op.instance == s.instance)
+	switch f := frame.GetFrame().(type) {
+	case *linkv1.OperationUp_Output:
+		if !theirs {
+			return nil
+		}
+		return o.output(op, f.Output)
+	case *linkv1.OperationUp_Outcome:
+		// Known or not, the agent need not keep it.
+		if s.lines.len() < 4*o.cfg.Open {
+			s.lines.push(line{kind: receivedLine, wire: frame.GetId()})
+		}
+		if theirs {
+			o.outcome(now, s, op, f.Outcome)
+			o.compact()
+		}
+	}
+	return nil
+}
+
+func (o *Operations) output(op *openOperation, out *linkv1.Output) error {
+	data, offset := out.GetData(), out.GetOffset()
+	switch {
+	case offset > op.received:
+		return &ProtocolError{Operation: op.ID, What: "output is missing: " + strconv.FormatUint(offset-op.received, 10) + " bytes"}
+	case offset+uint64(len(data)) > op.granted:
+		return &ProtocolError{Operation: op.ID, What: "output goes beyond its credit"}
+	case offset+uint64(len(data)) <= op.received:
+		return nil
+	}
+	data = data[op.received-offset:]
+	op.received += uint64(len(data))
+	o.events.push(Output{ID: op.ID, Data: data})
+	return nil
+}
+
+func (o *Operations) outcome(now time.Time, s *operationSession, op *openOperation, outcome *linkv1.Outcome) {
+	switch state := outcome.GetState(); {
+	case state == linkv1.Outcome_STATE_NOT_STARTED && op.received == 0:
+		if op.refused == nil {
+			op.refused = make(map[string]*linkv1.Outcome)
+		}
+		op.refused[s.instance] = outcome
+		o.unassign(op)
+		op.instance = ""
+		if op.cancelled || o.pick(op) == nil {
+			o.finish(op, outcome, false)
+			return
+		}
+		o.assign(now, op)
+	case state == linkv1.Outcome_STATE_RESULT_LOST && !op.Mutation && op.received == 0 && !op.cancelled && op.runs < maxRuns:
+		o.unassign(op)
+		delete(o.wires, op.wire)
+		op.runs++
+		op.wire = op.ID + "~" + strconv.Itoa(op.runs)
+		o.wires[op.wire] = op
+		op.instance = ""
+		o.assign(now, op)
+	default:
+		o.finish(op, outcome, false)
+	}
+}
+
+func (o *Operations) finish(op *openOperation, outcome *linkv1.Outcome, absent bool) {
+	if op.done {
+		return
+	}
+	op.done = true
+	o.events.push(Finished{ID: op.ID, Outcome: outcome, Absent: absent, Instance: op.instance})
+	o.unassign(op)
+	delete(o.open, op.ID)
+	delete(o.wires, op.wire)
+}
+
+// compact drops finished operations from the order.
+func (o *Operations) compact() {
+	kept := o.order[:0]
+	for _, op := range o.order {
+		if !op.done {
+			kept = append(kept, op)
+		}
+	}
+	clear(o.order[len(kept):])
+	o.order = kept
+}
+
+func (o *Operations) assignAll(now time.Time) {
+	for _, op := range o.order {
+		o.assign(now, op)
+	}
+	o.compact()
+}
+
+// assign gives an operation that has no session to one, if one may have it.
+func (o *Operations) assign(now time.Time, op *openOperation) {
+	if op.session != nil || op.done {
+		return
+	}
+	s := o.pick(op)
+	if s == nil {
+		return
+	}
+	if op.instance != "" && s.instance != op.instance {
+		// A read that another process began. Once output was delivered, only that process could go on with it.
+		if now.Before(op.since.Add(o.cfg.Grace)) {
+			return
+		}
+		if op.received > 0 {
+			o.finish(op, lost("the agent that ran it went away in the middle of its output"), false)
+			return
+		}
+		op.instance = ""
+	}
+	op.session, op.sent = s, false
+	s.load++
+	s.lines.push(line{kind: startLine, op: op, wire: op.wire})
+}
+
+// pick chooses the session that may have an operation: the process that began it if it is there; for what nobody else may
+// begin, none but that.
+func (o *Operations) pick(op *openOperation) *operationSession {
+	var best *operationSession
+	for _, id := range o.sessionIDs() {
+		s := o.sessions[id]
+		preferred, serves := s.accounts[op.Account]
+		began := op.instance != "" && s.instance == op.instance
+		switch {
+		case !s.up || op.refused[s.instance] != nil:
+		case began:
+			return s
+		case !serves || s.draining || op.instance != "" && op.Mutation || op.cancelled:
+		case best == nil:
+			best = s
+		case o.cfg.Spread || preferred == best.accounts[op.Account]:
+			if s.load < best.load {
+				best = s
+			}
+		case preferred:
+			best = s
+		}
+	}
+	return best
+}
+
+func (o *Operations) sessionIDs() []string {
+	ids := make([]string, 0, len(o.sessions))
+	for id := range o.sessions {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	return ids
+}
+
 // Next returns the next frame for a session's operations stream, nil when there is none.
-func (o *Operations) Next(now time.Time, session string) *linkv1.OperationDown { return nil }
+func (o *Operations) Next(now time.Time, session string) *linkv1.OperationDown {
+	s := o.sessions[session]
+	if s == nil || !s.up {
+		return nil
+	}
+	for {
+		l, ok := s.lines.pop()
+		if !ok {
+			return nil
+		}
+		frame := &linkv1.OperationDown{Id: l.wire}
+		if l.kind == receivedLine {
+			frame.Frame = &linkv1.OperationDown_Received{Received: &linkv1.Received{}}
+			return frame
+		}
+		op := l.op
+		if op.done || op.session != s || op.wire != l.wire {
+			continue
+		}
+		switch l.kind {
+		case startLine:
+			if op.sent || !now.Before(op.Deadline) {
+				continue
+			}
+			o.start(now, op, frame)
+		case cancelLine:
+			if !op.sent {
+				continue
+			}
+			frame.Frame = &linkv1.OperationDown_Cancel{Cancel: &linkv1.Cancel{Reason: op.cancel}}
+		case creditLine:
+			more := op.consumed + uint64(o.cfg.Window) - op.granted
+			if more == 0 {
+				continue
+			}
+			op.granted += more
+			frame.Frame = &linkv1.OperationDown_OutputCredit{OutputCredit: more}
+		}
+		return frame
+	}
+}
+
+func (o *Operations) start(now time.Time, op *openOperation, frame *linkv1.OperationDown) {
+	op.sent, op.instance = true, op.session.instance
+	op.granted = op.consumed + uint64(o.cfg.Window)
+	left := op.Deadline.Sub(now).Milliseconds()
+	frame.Frame = &linkv1.OperationDown_Start{Start: &linkv1.Start{
+		Account:      op.Account,
+		DeadlineMs:   uint64(max(left, 1)),
+		Mutation:     op.Mutation,
+		Operation:    op.Operation,
+		OutputOffset: op.received,
+		OutputCredit: op.granted - op.received,
+	}}
+	if op.cancelled {
+		op.session.lines.push(line{kind: cancelLine, op: op, wire: op.wire})
+	}
+}
 
 // NextEvent returns the oldest event, nil when there is none.
-func (o *Operations) NextEvent() Event { return nil }
+func (o *Operations) NextEvent() Event {
+	e, _ := o.events.pop()
+	return e
+}
 
 // Tick tells the time; call it a few times a second.
-func (o *Operations) Tick(now time.Time) {}
+func (o *Operations) Tick(now time.Time) {
+	for _, op := range o.order {
+		o.assign(now, op)
+		o.tickOne(now, op)
+	}
+	o.compact()
+}
+
+// tickOne ends what has waited too long.
+func (o *Operations) tickOne(now time.Time, op *openOperation) {
+	if op.done {
+		return
+	}
+	begun := op.instance != ""
+	over := !now.Before(op.Deadline)
+	switch {
+	case !begun && over:
+		o.finish(op, notStarted("its deadline passed before it began"), op.session == nil)
+	case !begun && op.session == nil && !now.Before(op.absentAt):
+		o.finish(op, notStarted("no agent serves the account now"), true)
+	case begun && op.cancelled && !now.Before(op.endAt), begun && over && op.session == nil:
+		o.finish(op, o.unknown(op), false)
+	case begun && over && !op.cancelled:
+		// The agent stops it by its own clock; it may still tell how it ended.
+		o.Cancel(now, op.ID, "its deadline passed")
+	}
+}
+
+func (o *Operations) unknown(op *openOperation) *linkv1.Outcome {
+	if op.Mutation {
+		return &linkv1.Outcome{State: linkv1.Outcome_STATE_UNKNOWN, Reason: "its agent did not answer in time: it may have had its effect or not"}
+	}
+	return &linkv1.Outcome{State: linkv1.Outcome_STATE_CANCELLED, Reason: "its agent did not answer in time"}
+}

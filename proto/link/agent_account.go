@@ -1,0 +1,252 @@
+package link
+
+import (
+	"fmt"
+
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// phase is whether an account's inventory may be sent.
+type phase int
+
+const (
+	// waiting: no bridge has given the account to this agent in this session; its outbox fills and then holds the watch.
+	waiting phase = iota
+	// attached: a bridge takes its inventory.
+	attached
+	// standby: another agent has its caching, or the bridge refused it. The records go on, the outbox stays empty.
+	standby
+)
+
+// maxGroups bounds the groups of one account: its kinds, and the pairs of them that have links.
+const maxGroups = 4096
+
+// agentAccount is the agent's side of one account.
+type agentAccount struct {
+	name     string
+	declared *linkv1.Account
+	records  Records
+	facts    *linkv1.Facts
+	factsDue bool
+
+	phase phase
+	// epoch is the last one that this process was given; zero when nothing could continue.
+	epoch uint64
+	// newest is the last one of this session: an older frame changes nothing.
+	newest uint64
+	seq    uint64
+	box    outbox
+
+	live, dropped map[string]bool
+	// watches is the account's complete list of types; nil while it is not known.
+	watches map[string]bool
+
+	groups map[groupKey]*group
+	order  []*group
+	// unequal groups wait to be compared item by item; paging is the one whose pages are being sent; wants counts wanted items.
+	unequal []*group
+	paging  *group
+	paged   bool
+	wants   int
+	fetch   *group
+
+	queued bool
+}
+
+func newAgentAccount(records Records) *agentAccount {
+	return &agentAccount{
+		records: records,
+		box:     outbox{maxSet: maxSetBytes},
+		live:    make(map[string]bool),
+		dropped: make(map[string]bool),
+		groups:  make(map[groupKey]*group),
+	}
+}
+
+// forget takes the account's outbox out of the agent's sum.
+func (acc *agentAccount) forget(a *Agent) {
+	a.bytes -= acc.box.bytes
+	acc.box.reset()
+}
+
+// group finds or makes a group.
+func (acc *agentAccount) group(key groupKey) *group {
+	g := acc.groups[key]
+	if g == nil {
+		g = &group{key: key, message: key.message()}
+		acc.groups[key] = g
+		acc.order = append(acc.order, g)
+	}
+	return g
+}
+
+// isLive tells whether the records of a group are a complete snapshot. Types that are not watched have a complete one: nothing.
+func (acc *agentAccount) isLive(g *group) bool {
+	return acc.isComplete(g.key.typ) && (g.key.rel == "" || acc.isComplete(g.key.rel))
+}
+
+func (acc *agentAccount) isComplete(typ string) bool {
+	return acc.live[typ] || acc.dropped[typ] || acc.watches != nil && !acc.watches[typ]
+}
+
+func (acc *agentAccount) put(a *Agent, changes []*linkv1.Change) {
+	for _, c := range changes {
+		key, ok := itemOf(c)
+		if !ok {
+			continue
+		}
+		if g := acc.groups[key.group()]; g != nil {
+			g.supersede(acc, key)
+		}
+	}
+	if acc.phase == standby {
+		return
+	}
+	before := acc.box.bytes
+	acc.box.put(changes, func(key itemKey) *group {
+		g := acc.group(key.group())
+		if g.stage == unknown && acc.isLive(g) {
+			// New since its types became complete: all of it comes through the outbox. It is compared at its first check.
+			g.settle(a)
+		}
+		return g
+	})
+	a.bytes += acc.box.bytes - before
+	a.wake(acc)
+}
+
+func (acc *agentAccount) setWatches(a *Agent, types []string) {
+	acc.watches = make(map[string]bool, len(types))
+	for _, t := range types {
+		acc.watches[t] = true
+	}
+	acc.compareLive(a)
+}
+
+func (acc *agentAccount) setLive(a *Agent, typ string) {
+	acc.live[typ] = true
+	delete(acc.dropped, typ)
+	acc.group(groupKey{typ: typ})
+	acc.compareLive(a)
+}
+
+func (acc *agentAccount) setNotLive(typ string) {
+	delete(acc.live, typ)
+	for _, g := range acc.order {
+		if g.has(typ) && (g.stage == unequal || g.stage == paging) {
+			acc.abandon(g)
+		}
+	}
+}
+
+func (acc *agentAccount) setDropped(a *Agent, typ string) {
+	delete(acc.live, typ)
+	acc.dropped[typ] = true
+	acc.group(groupKey{typ: typ})
+	for _, g := range acc.order {
+		if g.has(typ) {
+			acc.abandon(g)
+		}
+	}
+	acc.compareLive(a)
+}
+
+// compareLive makes all groups that became complete due, those that only the records know included.
+func (acc *agentAccount) compareLive(a *Agent) {
+	for _, g := range acc.records.Groups() {
+		if len(acc.order) < maxGroups {
+			acc.group(groupOf(g))
+		}
+	}
+	for _, g := range acc.order {
+		if g.stage == unknown && acc.isLive(g) {
+			g.stage = due
+		}
+	}
+	a.wake(acc)
+}
+
+// abandon stops comparing a group; it is due again once it is live.
+func (acc *agentAccount) abandon(g *group) {
+	if acc.paging == g {
+		acc.paging = nil
+	}
+	kept := acc.unequal[:0]
+	for _, u := range acc.unequal {
+		if u != g {
+			kept = append(kept, u)
+		}
+	}
+	acc.unequal = kept
+	acc.unwant(g)
+	g.stage = due
+}
+
+func (acc *agentAccount) unwant(g *group) {
+	acc.wants -= len(g.wanted)
+	g.wanted, g.wantedOrder, g.bodies = nil, queue[string]{}, queue[string]{}
+}
+
+// disconnect is the loss of the session: nothing may be sent until the next attach. What was sent stays in the outbox.
+func (acc *agentAccount) disconnect() {
+	// After standby as well: the next bridge may give it to us, and what changes from now on is kept for it.
+	acc.phase, acc.newest = waiting, 0
+}
+
+// standBy empties the outbox: whoever is given the account later compares everything.
+func (acc *agentAccount) standBy(a *Agent) {
+	acc.forget(a)
+	acc.phase, acc.epoch = standby, 0
+}
+
+func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
+	if f.GetEpoch() == 0 {
+		a.broken(fmt.Sprintf("the bridge attached account %q at epoch 0", acc.name))
+		return
+	}
+	if f.GetEpoch() <= acc.newest {
+		return
+	}
+	acc.newest = f.GetEpoch()
+	continues := f.GetContinues() && acc.epoch > 0
+	acc.phase, acc.epoch, acc.seq = attached, f.GetEpoch(), 0
+	before := acc.box.bytes
+	acc.box.requeue()
+	a.bytes += acc.box.bytes - before
+	acc.paging, acc.unequal = nil, nil
+	for _, g := range acc.order {
+		acc.unwant(g)
+		g.reattach(continues)
+	}
+	acc.compareLive(a)
+	what := NoteAttached
+	if continues {
+		what = NoteContinued
+	}
+	a.act(Note{What: what, Account: acc.name, Epoch: acc.epoch})
+}
+
+func (acc *agentAccount) detached(a *Agent, f *linkv1.Detached) {
+	switch {
+	case f.GetEpoch() == 0:
+		acc.standBy(a)
+		a.act(Note{What: NoteStandby, Account: acc.name, Reason: f.GetReason()})
+	case acc.phase == attached && f.GetEpoch() == acc.epoch:
+		acc.phase = waiting
+		a.act(Note{What: NoteDetached, Account: acc.name, Epoch: acc.epoch, Reason: f.GetReason()})
+	}
+}
+
+// tick makes groups due whose check has come.
+func (acc *agentAccount) tick(a *Agent) {
+	woke := false
+	for _, g := range acc.order {
+		if (g.stage == agreed || g.stage == resting) && !a.now.Before(g.at) {
+			g.stage = due
+			woke = true
+		}
+	}
+	if woke {
+		a.wake(acc)
+	}
+}

@@ -1,0 +1,267 @@
+package link
+
+import (
+	"fmt"
+	"time"
+
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// agentSession is the agent's side of one session.
+type agentSession struct {
+	live     liveness
+	welcome  *linkv1.Welcome
+	credit   int
+	helloDue bool
+	// declare: the accounts changed since they were last told. accepted: the accounts whose operations may come.
+	declare  bool
+	beatDue  bool
+	goodbye  bool
+	draining *linkv1.Drain
+	leaveAt  time.Time
+	ended    bool
+}
+
+func (s *agentSession) open() bool { return s != nil && s.welcome != nil && !s.ended }
+
+// Connected tells that a session stream is open.
+func (a *Agent) Connected(now time.Time) {
+	a.tell(now)
+	a.session = &agentSession{helloDue: true}
+	// Until Welcome names the rule's times, silence is measured by our own patience.
+	a.session.live.begin(a.now, 0, a.cfg.WelcomeWait)
+	for _, acc := range a.order {
+		acc.disconnect()
+		acc.factsDue = acc.facts != nil
+	}
+	a.ledger.lost()
+}
+
+// Lost tells that the session is over, for whatever reason. Nothing of it may be fed afterwards.
+func (a *Agent) Lost(now time.Time, _ string) {
+	a.tell(now)
+	a.session = nil
+	for _, acc := range a.order {
+		acc.disconnect()
+	}
+	a.ledger.lost()
+}
+
+// Goodbye tells that the process will end: no operation begins any more, running ones may finish, then Disconnect comes.
+func (a *Agent) Goodbye(now time.Time, reason string) {
+	a.tell(now)
+	if reason == "" {
+		reason = "the agent stops"
+	}
+	a.leaving = reason
+	a.ledger.leave(reason)
+	if a.session != nil {
+		a.session.goodbye = true
+	}
+	a.leaveIfDone()
+}
+
+// ReceivedSession takes a frame of the session stream.
+func (a *Agent) ReceivedSession(now time.Time, frame *linkv1.SessionDown) {
+	a.tell(now)
+	s := a.session
+	if s == nil || s.ended {
+		return
+	}
+	s.live.hear(a.now)
+	if f := frame.GetClose(); f != nil {
+		a.end(Disconnect{Code: f.GetCode(), Reason: f.GetReason(), RetryAfter: milliseconds(uint64(f.GetRetryAfterMs())),
+			Final: f.GetCode() == linkv1.Close_CODE_REFUSED})
+		return
+	}
+	if s.welcome == nil {
+		a.receiveWelcome(frame.GetWelcome())
+		return
+	}
+	switch f := frame.GetFrame().(type) {
+	case *linkv1.SessionDown_Welcome:
+		a.broken("the bridge sent a second welcome")
+	case *linkv1.SessionDown_Verdict:
+		a.receiveVerdict(f.Verdict)
+	case *linkv1.SessionDown_Attached:
+		if acc := a.accounts[f.Attached.GetAccount()]; acc != nil {
+			acc.attached(a, f.Attached)
+		}
+	case *linkv1.SessionDown_Detached:
+		if acc := a.accounts[f.Detached.GetAccount()]; acc != nil {
+			acc.detached(a, f.Detached)
+		}
+	case *linkv1.SessionDown_Drain:
+		a.receiveDrain(f.Drain)
+	}
+}
+
+func (a *Agent) receiveWelcome(w *linkv1.Welcome) {
+	s := a.session
+	switch bridge := Capability(w.GetCapability()); {
+	case w == nil:
+		a.broken("the bridge's first frame was neither welcome nor close")
+		return
+	case bridge < a.cfg.MinimumCapability:
+		a.end(Disconnect{Code: linkv1.Close_CODE_REFUSED, Final: true, Reason: fmt.Sprintf(
+			"bridge %q has capability %d and this agent needs at least %d: upgrade the bridge", w.GetBridge(), bridge, a.cfg.MinimumCapability)})
+		return
+	case w.GetCatsFormat() != a.cfg.Format:
+		a.end(Disconnect{Code: linkv1.Close_CODE_REFUSED, Final: true, Reason: fmt.Sprintf(
+			"bridge %q stores cache format %d and this agent renders %d: upgrade the older one", w.GetBridge(), w.GetCatsFormat(), a.cfg.Format)})
+		return
+	}
+	s.welcome = w
+	s.credit = clampInt(w.GetInventoryCredit())
+	s.live.begin(a.now, milliseconds(uint64(w.GetHeartbeatIntervalMs())), milliseconds(uint64(w.GetSilenceMs())))
+	s.declare = s.declare || len(a.removed) > 0
+	a.act(OpenStreams{Secret: w.GetSessionSecret()})
+}
+
+func (a *Agent) receiveVerdict(v *linkv1.AccountVerdict) {
+	acc := a.accounts[v.GetAccount()]
+	if acc == nil {
+		a.removed = without(a.removed, v.GetAccount())
+		return
+	}
+	if v.GetAccepted() {
+		a.act(Note{What: NoteAccepted, Account: acc.name})
+		return
+	}
+	// Nobody will attach it in this session: the records go on, the outbox would only fill.
+	acc.standBy(a)
+	a.act(Note{What: NoteRefused, Account: acc.name, Reason: v.GetReason()})
+}
+
+func (a *Agent) receiveDrain(d *linkv1.Drain) {
+	if a.session.draining != nil {
+		return
+	}
+	a.session.draining = d
+	a.session.leaveAt = a.now.Add(milliseconds(uint64(d.GetGraceMs())))
+	a.act(Note{What: NoteDraining, Reason: d.GetReason()})
+	a.leaveIfDone()
+}
+
+// leaveIfDone ends a session that is drained or left, once nothing of it is open: operations have been answered, and, when drained,
+// what was sent is acknowledged. After the grace it ends anyway: operations go on and are asked for again in the next session.
+func (a *Agent) leaveIfDone() {
+	s := a.session
+	if s == nil || s.ended || (s.draining == nil && a.leaving == "") {
+		return
+	}
+	d := Disconnect{Code: linkv1.Close_CODE_DRAINED, Reason: a.leaving}
+	if s.draining != nil {
+		d.Addresses = s.draining.GetAddresses()
+		d.Reason = s.draining.GetReason()
+	}
+	if !s.open() || a.ledger.idle() && a.acknowledged() || s.draining != nil && !a.now.Before(s.leaveAt) {
+		s.goodbye = true
+		a.end(d)
+	}
+}
+
+func (a *Agent) acknowledged() bool {
+	for _, acc := range a.order {
+		if acc.phase == attached && len(acc.box.flights) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Agent) tickSession() {
+	s := a.session
+	if s == nil || s.ended {
+		return
+	}
+	if s.live.silent(a.now) {
+		a.end(Disconnect{Code: linkv1.Close_CODE_SILENCE, Reason: fmt.Sprintf("nothing was heard from the bridge for %s", a.now.Sub(s.live.heard))})
+		return
+	}
+	s.beatDue = s.beatDue || s.live.due(a.now)
+	a.leaveIfDone()
+}
+
+// broken ends a session whose bridge broke the protocol.
+func (a *Agent) broken(reason string) {
+	a.end(Disconnect{Code: linkv1.Close_CODE_PROTOCOL, Reason: reason})
+}
+
+// end stops the session: nothing more is sent but a due goodbye, nothing more is taken, and the shell closes it.
+func (a *Agent) end(d Disconnect) {
+	if a.session == nil || a.session.ended {
+		return
+	}
+	a.session.ended = true
+	a.act(d)
+}
+
+// NextSession returns the next frame for the session stream, nil when there is none.
+func (a *Agent) NextSession() *linkv1.SessionUp {
+	s := a.session
+	switch {
+	case s == nil:
+		return nil
+	case s.helloDue && !s.ended:
+		s.helloDue = false
+		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Hello{Hello: a.hello()}}
+	case s.welcome == nil:
+		return nil
+	case s.beatDue && !s.ended:
+		s.beatDue = false
+		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Heartbeat{Heartbeat: &linkv1.Heartbeat{Number: s.live.beats}}}
+	case s.declare && !s.ended:
+		s.declare = false
+		list := &linkv1.Accounts{Accounts: a.declared(), Removed: append([]string(nil), a.removed...)}
+		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: list}}
+	case s.goodbye:
+		s.goodbye = false
+		reason := a.leaving
+		if reason == "" {
+			reason = "drained"
+		}
+		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Goodbye{Goodbye: &linkv1.Goodbye{Reason: reason}}}
+	case s.ended:
+		return nil
+	}
+	for _, acc := range a.order {
+		if acc.factsDue {
+			acc.factsDue = false
+			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Facts{Facts: acc.facts}}
+		}
+	}
+	return nil
+}
+
+func (a *Agent) hello() *linkv1.Hello {
+	h := &linkv1.Hello{
+		Capability:        uint32(a.cfg.Capability),
+		MinimumCapability: uint32(a.cfg.MinimumCapability),
+		CatsFormat:        a.cfg.Format,
+		Agent:             a.cfg.Agent,
+		Accounts:          a.declared(),
+	}
+	a.session.declare = false
+	for _, acc := range a.order {
+		if acc.epoch > 0 {
+			h.Resumes = append(h.Resumes, &linkv1.Resume{Account: acc.name, Epoch: acc.epoch})
+		}
+	}
+	return h
+}
+
+func (a *Agent) declared() []*linkv1.Account {
+	list := make([]*linkv1.Account, len(a.order))
+	for i, acc := range a.order {
+		list[i] = acc.declared
+	}
+	return list
+}
+
+func milliseconds(ms uint64) time.Duration {
+	const most = uint64(365 * 24 * time.Hour / time.Millisecond)
+	return time.Duration(min(ms, most)) * time.Millisecond
+}
+
+func clampInt(n uint64) int { return int(min(n, 1<<40)) }

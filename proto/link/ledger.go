@@ -1,0 +1,562 @@
+package link
+
+import (
+	"time"
+
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+const (
+	// maxChunk is the largest Output frame, below the protocol's 1 MiB.
+	maxChunk = 256 << 10
+	// minRoom of output each running operation may keep, however full the ledger is: none waits for another one for ever.
+	minRoom = 64 << 10
+	// maxWindow of output is kept for one operation, whatever credit a bridge gives.
+	maxWindow = 8 << 20
+	// sweepInterval is how often expired marks are looked for.
+	sweepInterval = 30 * time.Second
+)
+
+func (c *LedgerConfig) complete() {
+	setDefault(&c.Running, 32)
+	setDefault(&c.Waiting, 256)
+	setDefault(&c.Bytes, 64<<20)
+	setDefault(&c.Results, 1024)
+	setDefault(&c.Marks, 65_536)
+	setDefault(&c.Retain, 10*time.Minute)
+}
+
+// LedgerConfig bounds the operations of an Agent.
+type LedgerConfig struct {
+	// Running (32) operations at once; Waiting (256) more until one ends. Further ones are not started.
+	Running, Waiting int
+	// Bytes (64 MiB) of output kept for running and finished operations; Results (1,024) finished ones kept.
+	Bytes, Results int
+	// Marks (65,536) of mutations that were given here, each kept until its deadline and Retain (10 min) are over, so that none begins
+	// twice. While all are taken, no further mutation begins.
+	Marks  int
+	Retain time.Duration
+}
+
+// ledger is what an agent knows of operations: which run, how they ended, and which ids must not begin (again).
+//
+// Invariants:
+//   - a mutation's id begins at most once: from its first frame until no bridge can ask for it any more it is an entry or a mark;
+//   - an id that was answered with NOT_STARTED never begins;
+//   - a result stays until the caller has it, or until room is needed; then its id is marked "result lost".
+type ledger struct {
+	cfg LedgerConfig
+	do  func(Action)
+
+	entries map[string]*entry
+	marks   map[string]mark
+	// active ones wait or run, finished ones have a result; both by age. ready ones may have a frame to send.
+	active, finished []*entry
+	ready            queue[*entry]
+	running          int
+	// mutations counts entries that change something; bytes is the output that is kept.
+	mutations, bytes int
+	leaving          string
+	swept            time.Time
+}
+
+type entryState int
+
+const (
+	entryWaiting entryState = iota
+	entryRunning
+	entryFinished
+)
+
+// entry is one operation that was begun here, waits to begin, or has a result that nobody has taken.
+type entry struct {
+	id        string
+	account   string
+	mutation  bool
+	operation *linkv1.Operation
+	deadline  time.Time
+	state     entryState
+	cancelled bool
+	// abandoned: the caller wants nothing of it any more.
+	abandoned bool
+	// gone: it left the ledger; queues may still hold it.
+	gone bool
+
+	// Output [base, produced) is kept in chunks; [.., sent) went out in this session; up to limit may.
+	chunks               [][]byte
+	base, sent, produced uint64
+	limit, window        uint64
+
+	outcome *linkv1.Outcome
+	// asked: a bridge of this session waits for it. told: its outcome went out in this session.
+	asked, told, queued bool
+}
+
+// mark is what is left of a mutation's id.
+type mark struct {
+	state  linkv1.Outcome_State
+	reason string
+	until  time.Time
+}
+
+func newLedger(cfg LedgerConfig, do func(Action)) ledger {
+	return ledger{cfg: cfg, do: do, entries: make(map[string]*entry), marks: make(map[string]mark)}
+}
+
+// ReceivedOperation takes a frame of the operations stream.
+func (a *Agent) ReceivedOperation(now time.Time, frame *linkv1.OperationDown) {
+	a.tell(now)
+	if !a.session.open() {
+		return
+	}
+	a.session.live.hear(a.now)
+	l, id := &a.ledger, frame.GetId()
+	if id == "" {
+		a.broken("the bridge sent an operation frame without an id")
+		return
+	}
+	switch f := frame.GetFrame().(type) {
+	case *linkv1.OperationDown_Start:
+		served := a.accounts[f.Start.GetAccount()] != nil
+		l.start(a.now, id, f.Start, served)
+	case *linkv1.OperationDown_Cancel:
+		l.cancel(a.now, id, f.Cancel.GetReason())
+	case *linkv1.OperationDown_Received:
+		l.received(id)
+	case *linkv1.OperationDown_OutputCredit:
+		if e := l.entries[id]; e != nil {
+			e.limit = addClamped(e.limit, f.OutputCredit)
+			l.trim(e)
+			l.wake(e)
+		}
+	}
+	a.leaveIfDone()
+}
+
+// NextOperation returns the next frame for the operations stream, nil when there is none or no credit. Operations take turns.
+func (a *Agent) NextOperation() *linkv1.OperationUp {
+	if !a.session.open() {
+		return nil
+	}
+	return a.ledger.next()
+}
+
+func addClamped(a, b uint64) uint64 {
+	if a+b < a {
+		return ^uint64(0)
+	}
+	return a + b
+}
+
+// start begins an operation, or answers for one that was begun.
+func (l *ledger) start(now time.Time, id string, s *linkv1.Start, served bool) {
+	if e := l.entries[id]; e != nil {
+		l.resume(e, s)
+		return
+	}
+	e := &entry{id: id, account: s.GetAccount(), mutation: s.GetMutation(), operation: s.GetOperation(), asked: true,
+		deadline: now.Add(milliseconds(s.GetDeadlineMs()))}
+	l.entries[id] = e
+	if e.mutation {
+		l.mutations++
+	}
+	m, marked := l.marks[id]
+	switch {
+	case marked:
+		delete(l.marks, id)
+		e.deadline = later(e.deadline, m.until.Add(-l.cfg.Retain))
+		l.conclude(e, &linkv1.Outcome{State: m.state, Reason: m.reason})
+	case s.GetOutputOffset() > 0:
+		l.conclude(e, lost("the output before the point where it should go on is not kept"))
+	case l.leaving != "":
+		l.conclude(e, notStarted(l.leaving))
+	case !served:
+		l.conclude(e, notStarted("this agent does not serve account "+e.account))
+	case s.GetOperation() == nil:
+		l.conclude(e, notStarted("the operation is of a kind that this agent does not know: upgrade the agent"))
+	case s.GetDeadlineMs() == 0:
+		l.conclude(e, notStarted("its deadline had passed"))
+	case e.mutation && len(l.marks)+l.mutations > l.cfg.Marks:
+		l.conclude(e, notStarted("the agent remembers as many changes as it can; try again later"))
+	case len(l.active) >= l.cfg.Running+l.cfg.Waiting:
+		l.conclude(e, notStarted("the agent has too much to do; try again later"))
+	default:
+		e.limit = s.GetOutputCredit()
+		e.window = max(min(e.limit, maxWindow), minRoom)
+		l.active = append(l.active, e)
+		l.run(now)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func notStarted(reason string) *linkv1.Outcome {
+	return &linkv1.Outcome{State: linkv1.Outcome_STATE_NOT_STARTED, Reason: reason}
+}
+
+func lost(reason string) *linkv1.Outcome {
+	return &linkv1.Outcome{State: linkv1.Outcome_STATE_RESULT_LOST, Reason: reason}
+}
+
+// resume answers a Start for an operation that is here: its output goes on where the caller stands.
+func (l *ledger) resume(e *entry, s *linkv1.Start) {
+	if e.asked || e.abandoned {
+		// The same frame twice.
+		return
+	}
+	e.asked = true
+	offset := s.GetOutputOffset()
+	e.limit = max(e.limit, addClamped(offset, s.GetOutputCredit()))
+	e.window = max(e.window, min(s.GetOutputCredit(), maxWindow))
+	if offset < e.base || offset > e.produced {
+		l.loseOutput(e)
+	} else {
+		e.sent = offset
+		l.trim(e)
+	}
+	l.wake(e)
+}
+
+// loseOutput gives up an output that cannot be delivered whole. A read is stopped, its caller may ask anew; a change runs on, and only
+// that it ended is told.
+func (l *ledger) loseOutput(e *entry) {
+	const reason = "its output was dropped to make room"
+	l.discard(e)
+	e.sent = e.produced
+	switch {
+	case e.state == entryFinished && e.outcome.GetState() == linkv1.Outcome_STATE_DONE:
+		e.outcome = lost(reason)
+	case e.state == entryRunning:
+		e.outcome = lost(reason)
+		if !e.mutation {
+			l.stop(e, reason)
+		}
+	}
+	l.wake(e)
+}
+
+func (l *ledger) discard(e *entry) {
+	for _, c := range e.chunks {
+		l.bytes -= len(c)
+	}
+	e.chunks, e.base = nil, e.produced
+}
+
+// run starts waiting operations while there is room.
+func (l *ledger) run(now time.Time) {
+	for _, e := range l.active {
+		if l.running >= l.cfg.Running {
+			return
+		}
+		if e.state == entryWaiting {
+			e.state = entryRunning
+			l.running++
+			l.do(StartOperation{ID: e.id, Account: e.account, Operation: e.operation, Mutation: e.mutation, Timeout: e.deadline.Sub(now)})
+			e.operation = nil
+		}
+	}
+}
+
+// stop asks the shell to end a running operation, once.
+func (l *ledger) stop(e *entry, reason string) {
+	if !e.cancelled {
+		e.cancelled = true
+		l.do(CancelOperation{ID: e.id, Reason: reason})
+	}
+}
+
+// conclude gives an entry its outcome, which stays until it is received.
+func (l *ledger) conclude(e *entry, outcome *linkv1.Outcome) {
+	l.active = withoutEntry(l.active, e)
+	e.operation, e.outcome, e.state = nil, outcome, entryFinished
+	l.finished = append(l.finished, e)
+	for len(l.finished) > l.cfg.Results {
+		l.evict()
+	}
+	l.wake(e)
+}
+
+func withoutEntry(list []*entry, e *entry) []*entry {
+	for i := range list {
+		if list[i] == e {
+			return append(list[:i], list[i+1:]...)
+		}
+	}
+	return list
+}
+
+// evict drops the oldest result, if possible one that no bridge waits for at the moment.
+func (l *ledger) evict() {
+	victim := l.finished[0]
+	for _, e := range l.finished {
+		if !e.asked {
+			victim = e
+			break
+		}
+	}
+	l.remove(victim)
+}
+
+// shed drops kept output, of the oldest results first, until there is room for n bytes or nothing is left.
+func (l *ledger) shed(n int) {
+	for _, asked := range []bool{false, true} {
+		for _, e := range l.finished {
+			if l.bytes+n <= l.cfg.Bytes {
+				return
+			}
+			if e.asked == asked && len(e.chunks) > 0 {
+				l.loseOutput(e)
+			}
+		}
+	}
+}
+
+// remove takes a finished entry out. A change leaves a mark, so that its id never begins again.
+func (l *ledger) remove(e *entry) {
+	e.gone = true
+	l.discard(e)
+	delete(l.entries, e.id)
+	l.finished = withoutEntry(l.finished, e)
+	if !e.mutation {
+		return
+	}
+	l.mutations--
+	m := mark{state: linkv1.Outcome_STATE_RESULT_LOST, reason: "it ended, and its result is not kept any more", until: e.deadline.Add(l.cfg.Retain)}
+	if e.outcome.GetState() == linkv1.Outcome_STATE_NOT_STARTED {
+		m.state, m.reason = e.outcome.GetState(), e.outcome.GetReason()
+	}
+	l.marks[e.id] = m
+}
+
+func (l *ledger) cancel(now time.Time, id, reason string) {
+	e := l.entries[id]
+	switch {
+	case e == nil:
+		if _, marked := l.marks[id]; !marked && len(l.marks) < l.cfg.Marks {
+			// Its Start may still come, by a stream that breaks its promise: it must not begin then.
+			l.marks[id] = mark{state: linkv1.Outcome_STATE_NOT_STARTED, reason: "it was cancelled before it began", until: now.Add(l.cfg.Retain)}
+		}
+	case e.state == entryWaiting:
+		l.conclude(e, notStarted("it was cancelled before it began: "+reason))
+	case e.state == entryRunning:
+		l.stop(e, reason)
+	}
+}
+
+// received forgets a result that the caller has. One that still runs is nobody's any more.
+func (l *ledger) received(id string) {
+	const reason = "nobody waits for it"
+	e := l.entries[id]
+	if e == nil {
+		return
+	}
+	switch e.state {
+	case entryFinished:
+		l.remove(e)
+	case entryWaiting:
+		l.conclude(e, notStarted(reason))
+		l.remove(e)
+	case entryRunning:
+		e.abandoned = true
+		l.discard(e)
+		if !e.mutation {
+			l.stop(e, reason)
+		}
+	}
+}
+
+// finish takes the outcome of a running operation.
+func (l *ledger) finish(now time.Time, id string, outcome *linkv1.Outcome) {
+	e := l.entries[id]
+	if e == nil || e.state != entryRunning {
+		return
+	}
+	if outcome == nil {
+		outcome = &linkv1.Outcome{State: linkv1.Outcome_STATE_UNKNOWN, Reason: "the agent did not say how it ended"}
+	}
+	if e.outcome != nil {
+		outcome = e.outcome
+	}
+	l.running--
+	l.conclude(e, outcome)
+	if e.abandoned && !e.gone {
+		l.remove(e)
+	}
+	l.run(now)
+}
+
+// room is how much output an operation may give: what its bridge allows, as far as it can be kept.
+func (l *ledger) room(id string) int {
+	e := l.entries[id]
+	switch {
+	case e == nil || e.state != entryRunning:
+		return 0
+	case e.abandoned || e.outcome != nil:
+		// It is thrown away; the operation shall not wait.
+		return maxChunk
+	}
+	kept := e.produced - e.base
+	allowed := uint64(0)
+	if e.limit > e.produced && kept < e.window {
+		allowed = min(e.limit-e.produced, e.window-kept)
+	}
+	l.shed(int(allowed))
+	if l.bytes+int(allowed) > l.cfg.Bytes {
+		most := uint64(max(l.cfg.Bytes-l.bytes, 0))
+		if kept < minRoom {
+			most = max(most, minRoom-kept)
+		}
+		allowed = min(allowed, most)
+	}
+	return int(allowed)
+}
+
+func (l *ledger) output(id string, data []byte) {
+	e := l.entries[id]
+	if e == nil || e.state != entryRunning || len(data) == 0 {
+		return
+	}
+	e.produced += uint64(len(data))
+	if e.abandoned || e.outcome != nil {
+		e.base, e.sent = e.produced, e.produced
+		return
+	}
+	l.bytes += len(data)
+	if n := len(e.chunks); n > 0 && len(e.chunks[n-1])+len(data) <= minRoom {
+		// Frames that were handed out end where the chunk ended then, so growing it does not touch them.
+		e.chunks[n-1] = append(e.chunks[n-1], data...)
+		data = nil
+	}
+	for len(data) > 0 {
+		n := min(len(data), maxChunk)
+		e.chunks = append(e.chunks, data[:n:n])
+		data = data[n:]
+	}
+	l.wake(e)
+}
+
+// trim forgets output that the caller has: whatever lies a window or more before what it allows.
+func (l *ledger) trim(e *entry) {
+	if e.limit < e.window {
+		return
+	}
+	taken := min(e.limit-e.window, e.sent)
+	for len(e.chunks) > 0 && e.base+uint64(len(e.chunks[0])) <= taken {
+		e.base += uint64(len(e.chunks[0]))
+		l.bytes -= len(e.chunks[0])
+		e.chunks = e.chunks[1:]
+	}
+}
+
+// wake puts an entry in line if it may have something to send.
+func (l *ledger) wake(e *entry) {
+	if !e.queued && !e.gone && e.asked && !e.abandoned && (e.sent < e.produced && e.sent < e.limit || l.canTell(e)) {
+		e.queued = true
+		l.ready.push(e)
+	}
+}
+
+// canTell: a read whose output was lost is answered before it has stopped.
+func (l *ledger) canTell(e *entry) bool {
+	return !e.told && e.outcome != nil && e.sent == e.produced && (e.state == entryFinished || !e.mutation)
+}
+
+func (l *ledger) next() *linkv1.OperationUp {
+	for {
+		e, ok := l.ready.pop()
+		if !ok {
+			return nil
+		}
+		e.queued = false
+		if e.gone || !e.asked || e.abandoned {
+			continue
+		}
+		if data := e.slice(); len(data) > 0 {
+			frame := &linkv1.OperationUp{Id: e.id, Frame: &linkv1.OperationUp_Output{Output: &linkv1.Output{Offset: e.sent, Data: data}}}
+			e.sent += uint64(len(data))
+			l.trim(e)
+			l.wake(e)
+			return frame
+		}
+		if l.canTell(e) {
+			e.told = true
+			return &linkv1.OperationUp{Id: e.id, Frame: &linkv1.OperationUp_Outcome{Outcome: e.outcome}}
+		}
+	}
+}
+
+// slice is the next output to send.
+func (e *entry) slice() []byte {
+	at := e.base
+	for _, c := range e.chunks {
+		if e.sent < at+uint64(len(c)) {
+			data := c[e.sent-at:]
+			most := min(e.limit-min(e.limit, e.sent), maxChunk)
+			return data[:min(uint64(len(data)), most)]
+		}
+		at += uint64(len(c))
+	}
+	return nil
+}
+
+// lost is the end of a session: what runs goes on, and is told when it is asked for again.
+func (l *ledger) lost() {
+	for _, e := range l.entries {
+		e.asked, e.told = false, false
+	}
+}
+
+// leave refuses everything that has not begun.
+func (l *ledger) leave(reason string) {
+	l.leaving = reason
+	for _, e := range append([]*entry(nil), l.active...) {
+		if e.state == entryWaiting {
+			l.conclude(e, notStarted(reason))
+		}
+	}
+}
+
+// idle tells whether nothing runs and no bridge of this session waits for a result.
+func (l *ledger) idle() bool {
+	if len(l.active) > 0 {
+		return false
+	}
+	for _, e := range l.finished {
+		if e.asked {
+			return false
+		}
+	}
+	return true
+}
+
+// tick stops what is over its deadline and forgets what nobody can ask for any more.
+func (l *ledger) tick(now time.Time) {
+	for _, e := range append([]*entry(nil), l.active...) {
+		switch {
+		case now.Before(e.deadline):
+		case e.state == entryWaiting:
+			l.conclude(e, notStarted("its deadline passed before it began"))
+		default:
+			l.stop(e, "its deadline passed")
+		}
+	}
+	if now.Sub(l.swept) < sweepInterval {
+		return
+	}
+	l.swept = now
+	for _, e := range append([]*entry(nil), l.finished...) {
+		if now.After(e.deadline.Add(l.cfg.Retain)) {
+			l.remove(e)
+		}
+	}
+	for id, m := range l.marks {
+		if now.After(m.until) {
+			delete(l.marks, id)
+		}
+	}
+}
