@@ -325,4 +325,3 @@ func (f *family) winner(r *record) *record {
 	}
 	return r
 }
-

@@ -1,8 +1,10 @@
 package cats
 
 import (
+	"bytes"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // family is the tables whose types differ in nothing but case: MySQL cannot tell their ids apart, so their rows compete.
@@ -12,9 +14,37 @@ type family struct {
 	folded map[string][]*record
 }
 
-// fold maps a path to a form that is equal for all paths which utf8mb4_unicode_ci takes for the same.
-func fold(path string) string {
-	return strings.TrimRight(strings.ToLower(strings.ReplaceAll(path, ";", ":")), " ")
+// SameID tells whether MySQL takes two ids for the same (collation utf8mb4_unicode_ci).
+func SameID(a, b string) bool { return a == b || fold(a) == fold(b) }
+
+// fold maps a text to one that is equal for all texts which utf8mb4_unicode_ci takes for the same: it knows neither case
+// nor accents, nor characters beyond the basic plane, and ignores spaces at the end.
+func fold(s string) string {
+	var folded strings.Builder
+	for _, r := range s {
+		switch {
+		case r < utf8.RuneSelf && r >= ' ' && r != 0x7f:
+			if r >= 'A' && r <= 'Z' {
+				r += 'a' - 'A'
+			}
+			folded.WriteByte(byte(r))
+		case r > 0xffff:
+			folded.WriteRune(utf8.RuneError)
+		default:
+			if i, ok := slices.BinarySearchFunc(folds[:], uint16(r), func(f struct {
+				from uint16
+				to   string
+			}, r uint16,
+			) int {
+				return int(f.from) - int(r)
+			}); ok {
+				folded.WriteString(folds[i].to)
+			} else {
+				folded.WriteRune(r)
+			}
+		}
+	}
+	return strings.TrimRight(folded.String(), " ")
 }
 
 // plain tells whether a path folds to itself and no other plain path folds to it.
@@ -39,7 +69,7 @@ func (f *family) enter(r *record) {
 }
 
 func (f *family) join(r *record) {
-	folded := fold(r.path)
+	folded := fold(r.outPath())
 	r.odd = true
 	rivals := f.folded[folded]
 	if rivals == nil {
@@ -63,7 +93,7 @@ func (f *family) leave(r *record) []*record {
 		return nil
 	}
 	r.odd = false
-	folded := fold(r.path)
+	folded := fold(r.outPath())
 	rivals := slices.DeleteFunc(f.folded[folded], func(o *record) bool { return o == r })
 	if len(rivals) == 0 {
 		delete(f.folded, folded)
@@ -78,7 +108,7 @@ func (f *family) rivals(r *record) []*record {
 	if !r.odd {
 		return nil
 	}
-	return f.folded[fold(r.path)]
+	return f.folded[fold(r.outPath())]
 }
 
 // wins tells whether r is the first of its rivals in byte order.
@@ -91,8 +121,9 @@ func (f *family) wins(r *record) bool {
 	return true
 }
 
+// compareIDs orders records by id, and those that differ in what an id cannot tell by name.
 func compareIDs(a, b *record) int {
-	if c := strings.Compare(string(a.table.typ), string(b.table.typ)); c != 0 {
+	if c := bytes.Compare(appendID(nil, "", a.key()), appendID(nil, "", b.key())); c != 0 {
 		return c
 	}
 	return strings.Compare(a.path, b.path)

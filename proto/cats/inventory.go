@@ -10,8 +10,6 @@ import (
 
 // Options are settings of an account that decide what its rows look like.
 type Options struct {
-	// Kinds that the account's customResources list: stock Clouddriver loads each with an agent of its own.
-	CustomResources []Type
 	// Leave out objects without the annotation moniker.spinnaker.io/application.
 	OnlySpinnakerManaged bool
 	// The account's cacheAllApplicationRelationships: every kind belongs to its application.
@@ -238,7 +236,7 @@ func (inv *Inventory) table(t Type) *table {
 	if table := inv.tables[t]; table != nil {
 		return table
 	}
-	table := &table{typ: t, agent: inv.agent(t), records: make(map[string]*record)}
+	table := &table{typ: t, core: t.logical() || t.Native(), records: make(map[string]*record)}
 	inv.tables[t] = table
 	folded := strings.ToLower(string(t))
 	f := inv.families[folded]
@@ -256,11 +254,6 @@ func (inv *Inventory) table(t Type) *table {
 		}
 	}
 	return table
-}
-
-// agent names the caching agent of stock Clouddriver that loads a kind.
-func (inv *Inventory) agent(t Type) string {
-	return AgentName("", t, slices.ContainsFunc(inv.options.CustomResources, t.Equal))
 }
 
 func (inv *Inventory) find(k Key) *record {

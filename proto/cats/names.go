@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// MaximumTableNamespace is the longest sql.table-namespace that Clouddriver starts with.
+const MaximumTableNamespace = 38
+
 // Limits of Clouddriver's SqlConstraints for MySQL.
 const (
 	maximumTableName = 64
@@ -32,7 +35,7 @@ func RelAgentName(account string, to Type, custom bool) string {
 }
 
 // TableName returns the table of a type's rows, or of the links from it (SqlNames.checkTableName). namespace is
-// Clouddriver's sql.table-namespace, mostly "".
+// Clouddriver's sql.table-namespace, mostly "", at most MaximumTableNamespace long.
 func TableName(namespace string, t Type, rel bool) string {
 	base, suffix := "cats_v1_", ""
 	if namespace != "" {

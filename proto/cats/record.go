@@ -68,7 +68,7 @@ func (e *edge) holds() bool {
 	if !e.from.live || !e.to.live {
 		return false
 	}
-	return e.from.table.agent == e.to.table.agent || e.counted()
+	return e.from.table.core == e.to.table.core || e.counted()
 }
 
 func (e *edge) counted() bool { return e.kind.counted() }
@@ -125,7 +125,7 @@ func (r *record) removeEdge(e *edge) {
 // table holds the records of one type.
 type table struct {
 	typ     Type
-	agent   string // which of Clouddriver's caching agents loads the kind
+	core    bool // loaded by stock Clouddriver's core agent, other kinds by that for custom resources
 	family  *family
 	records map[string]*record // by path
 	rows    digest
