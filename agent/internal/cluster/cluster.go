@@ -1,12 +1,14 @@
 package cluster
 
 import (
-	"context"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"github.com/fairlead/fairlead/proto/cats"
+	"golang.org/x/time/rate"
 )
 
 // Options of a cluster.
@@ -28,7 +30,29 @@ type Cluster struct {
 	shared     *Shared
 	connection *connection
 	kinds      *holder
+	filter     filter
+	timing     timing
+	facts      *facts
+	reach      reach
+	// lists has room for the listings that may run at once.
+	lists chan struct{}
+	// poked: look at the kinds again; pokes limits how often.
+	poked chan struct{}
+	pokes *rate.Limiter
+
+	mu     sync.Mutex
+	states map[cats.Type]*kindState
+	// definitions are the names of the custom resource definitions, sorted.
+	definitions []string
 }
+
+const (
+	// accountLists is how many listings of an account run at once.
+	accountLists = 2
+	// pokeInterval and pokeBurst limit how often events about definitions read discovery again.
+	pokeInterval = 3 * time.Second
+	pokeBurst    = 5
+)
 
 // New reads the account's credentials. It does not talk to the API server.
 func New(account config.Account, o Options) (*Cluster, error) {
@@ -38,14 +62,26 @@ func New(account config.Account, o Options) (*Cluster, error) {
 	if o.Shared == nil {
 		o.Shared = NewShared()
 	}
-	c, err := connect(account, o)
+	connection, err := connect(account, o)
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{
+	c := &Cluster{
 		account: account, log: o.Log.With("account", account.Name), shared: o.Shared,
-		connection: c, kinds: newHolder(c, o.Shared),
-	}, nil
+		connection: connection, kinds: newHolder(connection, o.Shared),
+		filter: newFilter(account), timing: defaultTiming(), facts: newFacts(account.Name),
+		lists: make(chan struct{}, accountLists), states: map[cats.Type]*kindState{},
+		poked: make(chan struct{}, 1), pokes: rate.NewLimiter(rate.Every(pokeInterval), pokeBurst),
+	}
+	c.reach.changed = func() {
+		_, problem := c.reach.get()
+		if problem != "" {
+			problem = fmt.Sprintf("API server %s does not answer: %s", connection.server, problem)
+		}
+		c.facts.problem("reach", problem)
+	}
+	c.ownFacts()
+	return c, nil
 }
 
 // Name is the account's name.
@@ -53,15 +89,3 @@ func (c *Cluster) Name() string { return c.account.Name }
 
 // Server is the API server's URL.
 func (c *Cluster) Server() string { return c.connection.server }
-
-// Run hands what is in the cluster to the sink until ctx ends. It returns nil then, when everything that it started has ended.
-func (c *Cluster) Run(ctx context.Context, sink Sink) error {
-	<-ctx.Done()
-	return nil
-}
-
-// Fetch reads objects of a kind again and calls each for every key: with the object, or with why there is none. A few are
-// read one by one, many by a listing. An error of each ends Fetch with that error.
-func (c *Cluster) Fetch(ctx context.Context, t cats.Type, keys []cats.Key, each func(cats.Key, map[string]any, error) error) error {
-	return nil
-}

@@ -11,6 +11,9 @@ import (
 // are in order, except that objects of different namespaces may come at the same time when the account is bound to
 // namespaces.
 type Sink interface {
+	// Watches tells the complete list of kinds that will be listed and watched, each time that discovery has changed it, and before
+	// the first Begin. Rows of other kinds leave Clouddriver's tables: it is never called with what discovery could not read.
+	Watches(types []cats.Type)
 	// Begin: a listing of the kind starts. What is not Put between Begin and Live is not there any more. A Begin may
 	// follow a Begin: the listing starts anew.
 	Begin(t cats.Type)

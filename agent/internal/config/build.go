@@ -20,6 +20,7 @@ type document struct {
 	Clouddriver struct {
 		Grpc     string
 		Insecure bool
+		NoProxy  bool `yaml:"noProxy"`
 		TLS      struct {
 			ServerName string `yaml:"serverName"`
 			CacertFile string `yaml:"cacertFile"`
@@ -180,7 +181,7 @@ func (b *builder) clouddriver(d *document) {
 	if out.TLS.Pin != "" && out.TLS.CACertFile != "" {
 		b.warn("clouddriver.tls.cacertFile", "not used, because clouddriver.tls.pin says which CA to trust")
 	}
-	out.Insecure = in.Insecure
+	out.Insecure, out.NoProxy = in.Insecure, in.NoProxy
 	switch trust := out.TLS.Pin + out.TLS.CACertFile; {
 	case out.Insecure && trust != "":
 		b.fail("clouddriver.insecure: true means plaintext, which contradicts clouddriver.tls; remove one of them")

@@ -52,8 +52,10 @@ type Clouddriver struct {
 	Address string
 	// Insecure: plaintext, because the configuration says so explicitly.
 	Insecure bool
-	Token    TokenSource
-	TLS      TLS
+	// NoProxy ignores HTTPS_PROXY for the bridge.
+	NoProxy bool
+	Token   TokenSource
+	TLS     TLS
 	// Heartbeat is how often to show life, 0: as the bridge says. Silence of this length ends a session, 0: as the bridge says.
 	Heartbeat, Silence time.Duration
 	Backoff            Backoff

@@ -113,7 +113,7 @@ func clouddriverKeys() map[string]key {
 				"command": used(text), "args": used(texts), "format": used(text), "refreshIntervalSeconds": used(whole),
 			}),
 		}),
-		"noProxy":                   later(boolean),
+		"noProxy":                   used(boolean),
 		"keepAliveHeartbeatSeconds": used(whole),
 		"keepAliveTimeOutSeconds":   used(whole),
 		"keepAliveOperationSeconds": obsolete(whole, "one heartbeat in both directions decides whether a session lives"),

@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/proto/cats"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// facts collects what is known of a cluster apart from its inventory, and tells the sink when it changed.
+type facts struct {
+	account string
+	// dirty has room for one: something changed.
+	dirty chan struct{}
+
+	mu         sync.Mutex
+	version    string
+	namespaces []string
+	custom     []*linkv1.CustomResource
+	// problems by where they come from.
+	problems map[string]string
+}
+
+func newFacts(account string) *facts {
+	return &facts{account: account, dirty: make(chan struct{}, 1), problems: map[string]string{}}
+}
+
+// set changes something under the lock.
+func (f *facts) set(change func()) {
+	f.mu.Lock()
+	change()
+	f.mu.Unlock()
+	select {
+	case f.dirty <- struct{}{}:
+	default:
+	}
+}
+
+func (f *facts) problem(source, text string) {
+	f.set(func() {
+		if text == "" {
+			delete(f.problems, source)
+		} else {
+			f.problems[source] = text
+		}
+	})
+}
+
+func (f *facts) get() *linkv1.Facts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	problems := make([]string, 0, len(f.problems))
+	for _, source := range slices.Sorted(maps.Keys(f.problems)) {
+		problems = append(problems, f.problems[source])
+	}
+	return &linkv1.Facts{
+		Account: f.account, Namespaces: f.namespaces, CustomResources: f.custom, ServerVersion: f.version,
+		Problem: strings.Join(problems, "; "),
+	}
+}
+
+// run tells the sink what changed, settle after it did so that swarms become one.
+func (f *facts) run(ctx context.Context, sink Sink, settle time.Duration) {
+	var told *linkv1.Facts
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.dirty:
+		}
+		if !pause(ctx, settle) {
+			return
+		}
+		if now := f.get(); !proto.Equal(now, told) {
+			told = now
+			sink.Facts(proto.CloneOf(now))
+		}
+	}
+}
+
+// names is a Sink that keeps the names of one kind's objects.
+type names struct {
+	changed func(all []string)
+	refused func(reason string)
+
+	mu      sync.Mutex
+	set     map[string]bool
+	listing map[string]bool
+}
+
+func (n *names) Begin(cats.Type) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.listing = map[string]bool{}
+}
+
+func (n *names) Put(_ context.Context, object map[string]any) error {
+	metadata, _ := object["metadata"].(map[string]any)
+	name, _ := metadata["name"].(string)
+	n.mu.Lock()
+	if n.listing != nil {
+		n.listing[name] = true
+		n.mu.Unlock()
+		return nil
+	}
+	n.set[name] = true
+	n.mu.Unlock()
+	n.tell()
+	return nil
+}
+
+func (n *names) Delete(_ context.Context, key cats.Key) error {
+	n.mu.Lock()
+	delete(n.set, key.Name)
+	delete(n.listing, key.Name)
+	n.mu.Unlock()
+	n.tell()
+	return nil
+}
+
+func (n *names) Live(cats.Type) {
+	n.mu.Lock()
+	if n.listing != nil {
+		n.set, n.listing = n.listing, nil
+	}
+	n.mu.Unlock()
+	n.tell()
+}
+
+func (n *names) Drop(_ cats.Type, reason string) { n.refused(reason) }
+
+func (n *names) Facts(*linkv1.Facts) {}
+
+func (n *names) Watches([]cats.Type) {}
+
+func (n *names) tell() {
+	n.mu.Lock()
+	all, listing := slices.Sorted(maps.Keys(n.set)), n.listing != nil
+	n.mu.Unlock()
+	if !listing {
+		n.changed(all)
+	}
+}
+
+var (
+	namespaceResource  = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+)
+
+// customResources turns the names of definitions ("crontabs.stable.example.com") into kinds. missing: some are not served yet.
+func (c *catalog) customResources(definitions []string) (custom []*linkv1.CustomResource, missing bool) {
+	for _, name := range definitions {
+		plural, group, _ := strings.Cut(name, ".")
+		gvr, err := c.mapper.ResourceFor(schema.GroupVersionResource{Group: group, Resource: plural})
+		if err != nil {
+			missing = true
+			continue
+		}
+		for _, list := range c.resources {
+			if list.GroupVersion != gvr.GroupVersion().String() {
+				continue
+			}
+			for _, r := range list.APIResources {
+				if r.Name == gvr.Resource {
+					custom = append(custom, &linkv1.CustomResource{KubernetesKind: r.Kind + "." + group, Namespaced: r.Namespaced})
+				}
+			}
+		}
+	}
+	slices.SortFunc(custom, func(a, b *linkv1.CustomResource) int { return strings.Compare(a.KubernetesKind, b.KubernetesKind) })
+	return custom, missing
+}
