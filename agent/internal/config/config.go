@@ -15,6 +15,7 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -198,4 +199,13 @@ func defaults() *Config {
 		Pprof:      Pprof{Port: 6060},
 		Logging:    Logging{Level: slog.LevelInfo, Format: "text"},
 	}
+}
+
+// Logger makes a logger that writes as configured.
+func (l Logging) Logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
 }

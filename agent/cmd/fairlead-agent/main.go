@@ -1,0 +1,74 @@
+// Command fairlead-agent runs an agent: it watches the clusters of its accounts, tells a bridge what is in them, and executes
+// what Clouddriver asks for.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/fairlead/fairlead/agent"
+	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "fairlead-agent:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var file string
+	root := &cobra.Command{
+		Use:           "fairlead-agent",
+		Short:         "Watches Kubernetes clusters for Clouddriver and executes its operations",
+		Version:       agent.Version(),
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), file) },
+	}
+	root.PersistentFlags().StringVar(&file, "config", "",
+		"configuration `FILE`; without it armory-agent.yml or fairlead-agent.yml is looked for in /opt/fairlead/config and /opt/armory/config")
+	root.AddCommand(configCommand(&file))
+	return root
+}
+
+func run(ctx context.Context, file string) error {
+	settings, err := config.Load(config.Options{File: file})
+	if err != nil {
+		return err
+	}
+	log := settings.Logging.Logger(os.Stderr)
+	slog.SetDefault(log)
+	klog.SetSlogLogger(log.With("library", "client-go")) // its logger is the process's, so it is set here and nowhere else
+	for _, line := range settings.Notes {
+		level := slog.LevelInfo
+		if line.Warning {
+			level = slog.LevelWarn
+		}
+		log.Log(ctx, level, "configuration", "key", line.Key, "note", line.Text, "accounts", line.Accounts)
+	}
+	for _, refused := range settings.Refused {
+		log.Error("account is not served", "account", refused.Name, "error", refused.Err)
+	}
+	if len(settings.Refused) > 0 && len(settings.Accounts) == 0 {
+		return errors.New("none of the configured accounts can be served; the log says why for each")
+	}
+	a, err := agent.New(settings, log)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
