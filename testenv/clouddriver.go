@@ -25,8 +25,6 @@ type clouddriverPart struct {
 	// jar is the plugin, bridge the base URL and secretFile the secret of its endpoint; without a jar there is no plugin.
 	jar, bridge, secretFile string
 	java, classPath         string
-	// archive is a shared archive of loaded classes, or empty.
-	archive string
 }
 
 func (c *clouddriverPart) file(elements ...string) string {
@@ -98,12 +96,12 @@ func (c *clouddriverPart) config() map[string]any {
 func (c *clouddriverPart) arguments() string {
 	arguments := []string{
 		"-Xmx768m", "-XX:+UseSerialGC",
+		// The optimising compiler pays off after minutes of load; without it the start takes a third less.
+		"-XX:TieredStopAtLevel=1",
+		"-XX:-UsePerfData", // a file in /tmp
 		"-Djava.io.tmpdir=" + c.file("tmp"),
 		// Clouddriver also reads the working directory and ~/.spinnaker; both are empty.
 		"-Dspring.config.additional-location=file:" + c.file("config") + "/",
-	}
-	if c.archive != "" {
-		arguments = append(arguments, "-XX:SharedArchiveFile="+c.archive, "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
 	}
 	arguments = append(arguments, "-cp", c.classPath, "com.netflix.spinnaker.clouddriver.Main")
 	var lines strings.Builder

@@ -92,7 +92,7 @@ func (u *up) startClouddriver(ctx context.Context) error {
 	if c.java, err = u.cache.Tool(ctx, build.Java()); err != nil {
 		return err
 	}
-	if c.classPath, _, err = u.cache.ClouddriverClassPath(ctx, c.version); err != nil {
+	if c.classPath, err = u.cache.ClouddriverClassPath(ctx, c.version); err != nil {
 		return err
 	}
 	if u.bridge != nil {

@@ -21,9 +21,12 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	var dir string
-	root.PersistentFlags().StringVar(&dir, "dir", "", "directory of the environment (needed)")
-	_ = root.MarkPersistentFlagRequired("dir")
-	root.AddCommand(upCommand(&dir), downCommand(&dir), statusCommand(&dir), restartCommand(&dir))
+	for _, command := range []*cobra.Command{upCommand(&dir), downCommand(&dir), statusCommand(&dir), restartCommand(&dir)} {
+		command.Flags().StringVar(&dir, "dir", "", "directory of the environment")
+		_ = command.MarkFlagRequired("dir")
+		root.AddCommand(command)
+	}
+	root.AddCommand(prepareCommand(), toolsCommand())
 	return root
 }
 

@@ -137,3 +137,25 @@ func (c *Cache) KwokStages(ctx context.Context) (string, error) {
 		return os.WriteFile(path, stages, 0o644)
 	})
 }
+
+// Tools returns the directory of the pinned tools (testenv/tools): buf, its plugins, golangci-lint.
+func (c *Cache) Tools(ctx context.Context) (string, error) {
+	module := filepath.Join(c.Root, "testenv", "tools")
+	version, err := run(ctx, module, nil, "go", "env", "GOVERSION")
+	if err != nil {
+		return "", err
+	}
+	key, err := Digest([]string{module}, version, runtime.GOOS, runtime.GOARCH)
+	if err != nil {
+		return "", err
+	}
+	return c.Once(ctx, "tools", key, func(path string) error {
+		c.tell("builds buf and golangci-lint (4 minutes on two cores)")
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return err
+		}
+		_, err := run(ctx, module, []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off"},
+			"go", "build", "-trimpath", "-ldflags=-s -w", "-o", path+"/", "tool")
+		return err
+	})
+}

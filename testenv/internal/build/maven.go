@@ -95,43 +95,41 @@ func (v clouddriver) pom(repository string) string {
 	return b.String()
 }
 
-// ClouddriverClassPath resolves the class path of a Clouddriver with the Kubernetes provider and SQL, and returns it with
-// its digest.
-func (c *Cache) ClouddriverClassPath(ctx context.Context, version string) (classPath, digest string, err error) {
+// ClouddriverClassPath resolves the class path of a Clouddriver with the Kubernetes provider and SQL.
+func (c *Cache) ClouddriverClassPath(ctx context.Context, version string) (classPath string, err error) {
 	v, known := clouddrivers[version]
 	if !known {
-		return "", "", fmt.Errorf("no Clouddriver %q: know %s", version, strings.Join(ClouddriverVersions(), " and "))
+		return "", fmt.Errorf("no Clouddriver %q: know %s", version, strings.Join(ClouddriverVersions(), " and "))
 	}
 	repository, err := c.repository()
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	pom := v.pom(repository)
 	key, err := Digest(nil, pom)
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	resolve := func(path string) error { return c.resolve(ctx, v, pom, path) }
 	for range 2 {
 		path, err := c.Once(ctx, "class-path-"+version, key, resolve)
 		if err != nil {
-			return "", "", err
+			return "", err
 		}
 		content, err := os.ReadFile(path)
 		if err != nil {
-			return "", "", err
+			return "", err
 		}
 		classPath = strings.TrimSpace(string(content))
 		if complete(classPath) {
-			digest, err = Digest(nil, classPath)
-			return classPath, digest, err
+			return classPath, nil
 		}
 		// Somebody emptied Maven's local repository.
 		if err := os.Remove(path); err != nil {
-			return "", "", err
+			return "", err
 		}
 	}
-	return "", "", fmt.Errorf("class path of Clouddriver %s names files that Maven did not leave in its local repository", v.release)
+	return "", fmt.Errorf("class path of Clouddriver %s names files that Maven did not leave in its local repository", v.release)
 }
 
 func complete(classPath string) bool {

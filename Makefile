@@ -1,0 +1,74 @@
+# Fairlead: build, check, test. `make help` lists what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Version control stamps would make every commit rebuild every program.
+export GOFLAGS ?= -buildvcs=false
+
+programs := fairlead-bridge fairlead fairlead-agent testenv
+report := bin/test-report.jsonl
+unit = $$(go list ./... | grep -v /integration)
+# The plugin needs a JDK that knows Java 11's class files; 17 is the one that Clouddriver runs on.
+java := $(firstword $(wildcard $(JAVA_HOME) /usr/lib/jvm/java-17-openjdk*))
+maven := $(if $(java),JAVA_HOME=$(java) )mvn -B -q -f plugin-descriptor/pom.xml
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(addprefix bin/,$(programs)) plugin ## build the programs into bin/ and the plugin into plugin-descriptor/target/
+
+bin/fairlead-bridge: package = ./bridge/cmd/fairlead-bridge
+bin/fairlead: package = ./bridge/cmd/fairlead
+bin/fairlead-agent: package = ./agent/cmd/fairlead-agent
+bin/testenv: package = ./testenv/cmd/testenv
+bin/testsummary: package = ./testenv/cmd/testsummary
+# Go knows better than make whether there is something to do.
+.PHONY: $(addprefix bin/,$(programs) testsummary)
+$(addprefix bin/,$(programs) testsummary):
+	@go build -o $@ $(package)
+
+.PHONY: plugin
+plugin: bin/testenv
+	@bin/testenv prepare --only maven
+	$(maven) -Dmaven.test.skip=true package
+
+.PHONY: check
+check: bin/testenv ## format, generated code, lint, unit tests without the race detector
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go' | grep -v ^proto/gen/)); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH"; proto/generate --check; golangci-lint run ./...
+	go test $(unit)
+
+.PHONY: test
+test: bin/testenv bin/testsummary ## everything: unit tests with the race detector, the plugin's, the suites on real parts
+	@rm -f $(report)
+	@echo "== parts: found or built once, kept in the cache"
+	@bin/testenv prepare
+	@echo "== unit tests, with the race detector"
+	@go test -race -json -timeout 20m $(unit) | bin/testsummary read $(report) || true
+	@echo "== the plugin"
+	@rm -rf plugin-descriptor/target/surefire-reports
+	@failed=; $(maven) verify || failed=1; \
+	  bin/testsummary surefire $(report) plugin-descriptor/target/surefire-reports; \
+	  if [ -n "$$failed" ]; then echo '{"Name":"the plugin (mvn verify)","Outcome":"fail","Count":1}' >>$(report); fi
+	@echo "== suites on real parts"
+	@go test -json -timeout 60m ./integration/... | bin/testsummary read $(report) || true
+	@echo "== summary"
+	@bin/testsummary finish $(report) .ci/allowed-skips
+
+.PHONY: demo
+demo: bin/testenv ## a deploy through a real Clouddriver to a real cluster, told as it happens (KEEP=1 leaves it running)
+	@go run ./integration/cmd/demo
+
+.PHONY: generate
+generate: bin/testenv ## regenerate proto/gen
+	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH" proto/generate
+
+.PHONY: clean
+clean: ## remove what was built in the tree (the cache outside it stays)
+	rm -rf bin plugin-descriptor/target
