@@ -58,17 +58,12 @@ func NewInventory(account string, options Options) *Inventory {
 // Put takes the present state of an object, as the API server's JSON decodes (map[string]any, int64, float64), and
 // returns what changes in Clouddriver's tables: nothing if the row is as before. An error concerns this object alone;
 // its earlier row, if any, stays. The object is neither changed nor kept.
-func (inv *Inventory) Put(obj map[string]any) ([]Change, error) { return inv.put(obj, false) }
-
-// Render is Put, but the result always holds the row: somebody lacks it.
-func (inv *Inventory) Render(obj map[string]any) ([]Change, error) { return inv.put(obj, true) }
-
-func (inv *Inventory) put(obj map[string]any, always bool) ([]Change, error) {
+func (inv *Inventory) Put(obj map[string]any) ([]Change, error) {
 	o, err := inv.parse(obj)
 	if err != nil {
 		return nil, err
 	}
-	if ignored(o.annotations) || inv.options.OnlySpinnakerManaged && !managed(o.annotations) {
+	if inv.omits(o) {
 		return inv.Delete(o.key), nil
 	}
 	if r := inv.find(o.key); r != nil {
@@ -81,13 +76,45 @@ func (inv *Inventory) put(obj map[string]any, always bool) ([]Change, error) {
 	r := inv.lookup(o.key)
 	r.gen = r.table.gen
 	r.table.watched = true
-	sum := sha256.Sum256(body)
-	hash := binary.BigEndian.Uint64(sum[:8])
-	if r.present && r.hash == hash && !always && len(inv.missing) == 0 {
+	hash := hashOf(body)
+	if r.present && r.hash == hash && len(inv.missing) == 0 {
 		return nil, nil
 	}
-	inv.state(r, o, hash, body, always)
+	inv.state(r, o, hash, body, false)
 	return inv.finish(), r.problem()
+}
+
+// Render returns the row of an object that was read again because somebody lacks the row. It returns nothing if the records
+// know the object differently or not at all: then it was read before or after a change that its watch tells, and the watch is right.
+func (inv *Inventory) Render(obj map[string]any) ([]Change, error) {
+	o, err := inv.parse(obj)
+	if err != nil || inv.omits(o) {
+		return nil, err
+	}
+	r := inv.find(o.key)
+	if r == nil || !r.present {
+		return nil, nil
+	}
+	body, err := inv.encodeBody(o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.key, err)
+	}
+	hash := hashOf(body)
+	if r.hash != hash {
+		return nil, nil
+	}
+	inv.state(r, o, hash, body, true)
+	return inv.finish(), r.problem()
+}
+
+// omits tells whether an object is left out of the tables.
+func (inv *Inventory) omits(o *object) bool {
+	return ignored(o.annotations) || inv.options.OnlySpinnakerManaged && !managed(o.annotations)
+}
+
+func hashOf(body []byte) uint64 {
+	sum := sha256.Sum256(body)
+	return binary.BigEndian.Uint64(sum[:8])
 }
 
 func managed(annotations map[string]any) bool {
