@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -143,3 +144,11 @@ func (w *Writer) relAgent(account string, to cats.Type) string {
 
 func (w *Writer) rowTable(t cats.Type) string  { return cats.TableName(w.o.TableNamespace, t, false) }
 func (w *Writer) linkTable(t cats.Type) string { return cats.TableName(w.o.TableNamespace, t, true) }
+
+// Oldest is how long the write that has waited longest has waited.
+func (w *Writer) Oldest() time.Duration {
+	if oldest := w.queue.look().oldest; !oldest.IsZero() {
+		return time.Since(oldest)
+	}
+	return 0
+}

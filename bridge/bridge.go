@@ -1,0 +1,180 @@
+// Package bridge is the sidecar that connects a Clouddriver to the agents in its clusters.
+//
+// A Bridge owns everything that runs in the process. Parts and what they depend on, from the bottom:
+//
+//	store       the database
+//	cache       writes Clouddriver's tables              identity   authority and enrolment tokens
+//	accounts    the registry of accounts
+//	operations  gives operations to sessions
+//	session     agents' sessions (gRPC, agents.address)
+//	plugin      Clouddriver's calls (plugin.address)     admin      operators' calls and probes (admin.address)
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead/fairlead/bridge/internal/accounts"
+	"github.com/fairlead/fairlead/bridge/internal/admin"
+	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/config"
+	"github.com/fairlead/fairlead/bridge/internal/identity"
+	"github.com/fairlead/fairlead/bridge/internal/operations"
+	"github.com/fairlead/fairlead/bridge/internal/plugin"
+	"github.com/fairlead/fairlead/bridge/internal/session"
+	"github.com/fairlead/fairlead/bridge/internal/store"
+	"github.com/fairlead/fairlead/proto/cats"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// Bridge is one bridge process.
+type Bridge struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	version string
+	started time.Time
+
+	key      *identity.Key
+	store    *store.Store
+	cache    *cache.Writer
+	registry *accounts.Registry
+	tokens   *identity.Tokens
+	history  *operations.History
+	runner   *counted
+	sessions *session.Service
+	plugin   *plugin.Server
+	admin    *admin.Server
+	metrics  *prometheus.Registry
+
+	// The authority, once it has been read.
+	authority atomic.Pointer[identity.Authority]
+	// Set when the first start-up is complete; it stays set.
+	ready  atomic.Bool
+	health health
+}
+
+// New checks everything that can be checked without the database, and reads the key and secret files, which it makes where they may be
+// made. It connects to nothing and starts nothing.
+func New(cfg *config.Config, version string, log *slog.Logger) (*Bridge, error) {
+	b := &Bridge{cfg: cfg, log: log, version: version, started: time.Now(), metrics: prometheus.NewRegistry()}
+	var err error
+	if b.key, err = identity.ReadKey(cfg.KeyFile); err != nil {
+		return nil, err
+	}
+	password, err := readPassword(cfg.Database.PasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	b.store, err = store.Open(store.Options{DSN: cfg.Database.DSN, Password: password, MaxConnections: cfg.Database.MaxConnections, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.build(); err != nil {
+		return nil, errors.Join(err, b.store.Close())
+	}
+	return b, nil
+}
+
+func readPassword(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("database.passwordFile: %w", err)
+	}
+	return strings.TrimRight(string(content), "\r\n"), nil
+}
+
+// build makes the parts, each of those that it depends on.
+func (b *Bridge) build() error {
+	cfg := b.cfg
+	b.cache = cache.New(cache.Options{
+		Store: b.store, TableNamespace: cfg.Cache.TableNamespace, MaximumBody: cfg.Cache.MaximumBodyBytes,
+		QueueBytes: cfg.Cache.QueueBytes, Workers: cfg.Cache.Workers, Log: b.log, Metrics: b.metrics,
+		Custom: func(account string, t cats.Type) bool { return b.registry.Custom(account, string(t)) },
+	})
+	b.registry = accounts.New(accounts.Options{
+		Store: b.store, Remover: b.cache, Bridge: cfg.Name, Version: b.version, Log: b.log,
+		ApplicationsTable: cats.TableName(cfg.Cache.TableNamespace, cats.Applications, false),
+	})
+	b.tokens = identity.NewTokens(b.store, b.log)
+	b.history = operations.NewHistory(b.store, cfg.Name, cfg.Operations.Retention, b.log)
+	router, err := operations.New(operations.Config{AbsentWait: cfg.Operations.AbsentWait, Accounts: b.registry, History: b.history, Log: b.log})
+	if err != nil {
+		return err
+	}
+	b.runner = &counted{router: router}
+	b.sessions = session.New(session.Config{
+		Bridge: cfg.Name, Tokens: b.tokens, Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router, Log: b.log,
+	})
+	b.plugin, err = plugin.New(plugin.Options{
+		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Accounts: pluginAccounts{b.registry}, Runner: b.runner, Status: b.pluginStatus, Log: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.admin, err = admin.New(admin.Options{
+		Address: cfg.Admin.Address, TokenFile: cfg.Admin.TokenFile, Version: b.version, Bridge: cfg.Name, Started: b.started,
+		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds,
+		Runner: b.runner, Problems: b.problems, Totals: b.totals, Ready: b.isReady, Log: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.registerMetrics()
+	return nil
+}
+
+// Run serves until ctx ends, then drains: operations end, agents go elsewhere. It returns when everything has stopped.
+func (b *Bridge) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, b.store.Close()) }()
+	b.log.Info("bridge starts", "bridge", b.cfg.Name, "version", b.version, "database", b.store.Address())
+	// What runs outlives ctx: it is needed to drain. A part that fails ends all others.
+	group, running := errgroup.WithContext(context.WithoutCancel(ctx))
+	running, stop := context.WithCancel(running)
+	defer stop()
+	front, leave := context.WithCancel(running)
+	defer leave()
+	// The plugin and probes are answered while the database is still waited for.
+	group.Go(func() error { return b.plugin.Run(front) })
+	group.Go(func() error { return b.admin.Run(running) })
+	group.Go(func() error { return b.serveMetrics(running) })
+	group.Go(func() error { return b.watchDatabase(running) })
+	group.Go(func() error {
+		defer stop()
+		defer leave()
+		// Until a signal, or until another part has failed.
+		asked, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(running, cancel)()
+		return b.serve(asked, running, leave)
+	})
+	err = group.Wait()
+	if err == nil {
+		b.log.Info("bridge has stopped")
+	}
+	return err
+}
+
+// counted is the router, as the endpoints call it.
+type counted struct {
+	router *operations.Router
+	count  atomic.Uint64
+}
+
+// Run counts an operation and runs it.
+func (c *counted) Run(ctx context.Context, account string, op *linkv1.Operation, mutation bool, output io.Writer) (*linkv1.Outcome, error) {
+	c.count.Add(1)
+	return c.router.Run(ctx, account, op, mutation, output)
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// print writes a message as JSON, or as a table.
+func (o *options) print(out io.Writer, m proto.Message, table func(w io.Writer)) error {
+	if o.output == "json" {
+		text, err := protojson.MarshalOptions{Multiline: true, EmitUnpopulated: true}.Marshal(m)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(out, string(text))
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	table(w)
+	return w.Flush()
+}
+
+// row writes the cells of a table's row; an empty one shows as a dash.
+func row(w io.Writer, cells ...string) {
+	for i, c := range cells {
+		// A cell is one line without tabs, or the table breaks.
+		if cells[i] = strings.Join(strings.Fields(c), " "); cells[i] == "" {
+			cells[i] = "-"
+		}
+	}
+	fmt.Fprintln(w, strings.Join(cells, "\t"))
+}
+
+// ago is how long ago something was, in words for a table.
+func ago(t *timestamppb.Timestamp, now time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return span(now.Sub(t.AsTime())) + " ago"
+}
+
+// until is how far in the future something is.
+func until(t *timestamppb.Timestamp, now time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	if left := t.AsTime().Sub(now); left > 0 {
+		return "in " + span(left)
+	}
+	return "expired"
+}
+
+func span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}

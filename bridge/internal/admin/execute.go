@@ -1,0 +1,75 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/fairlead/fairlead/bridge/internal/kubectl"
+	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
+)
+
+const (
+	frameBytes     = 64 << 10
+	defaultTimeout = 10 * time.Minute
+	maximumTimeout = 24 * time.Hour
+)
+
+// Execute implements the service: kubectl's text and exit code, as Clouddriver would see them.
+func (s *Server) Execute(ctx context.Context, r *connect.Request[adminv1.ExecuteRequest], stream *connect.ServerStream[adminv1.ExecuteResponse]) error {
+	m, out := r.Msg, &frames{stream: stream}
+	if m.GetAccount() == "" {
+		return connect.NewError(connect.CodeInvalidArgument, errors.New("account: is empty"))
+	}
+	if _, known := s.o.Accounts.Get(m.GetAccount()); !known && s.o.Accounts.Complete() {
+		return connect.NewError(connect.CodeNotFound, fmt.Errorf("account %q is not known; \"fairlead accounts list\" shows those that are", m.GetAccount()))
+	}
+	op, mutation, err := kubectl.Parse(m.GetArguments(), m.GetStdin())
+	if err != nil {
+		stdout, stderr, exit := kubectl.Render(op, nil, err)
+		return out.end(stdout, stderr, exit)
+	}
+	timeout := time.Duration(min(m.GetTimeoutMs(), uint64(maximumTimeout.Milliseconds()))) * time.Millisecond //nolint:gosec // bounded
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(timeout, defaultTimeout))
+	defer cancel()
+	began := time.Now()
+	outcome, err := s.o.Runner.Run(ctx, m.GetAccount(), op, mutation, out)
+	if out.err != nil {
+		return out.err // the caller is gone
+	}
+	stdout, stderr, exit := kubectl.Render(op, outcome, err)
+	s.o.Log.Info("operator's command ended", "account", m.GetAccount(), "mutation", mutation, "exit", exit, "duration", time.Since(began))
+	return out.end(stdout, stderr, exit)
+}
+
+// frames writes output as frames. It is used by one goroutine at a time.
+type frames struct {
+	stream *connect.ServerStream[adminv1.ExecuteResponse]
+	err    error
+}
+
+// Write sends standard output.
+func (f *frames) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0 && f.err == nil; {
+		n := min(len(rest), frameBytes)
+		f.err = f.stream.Send(&adminv1.ExecuteResponse{Frame: &adminv1.ExecuteResponse_Stdout{Stdout: rest[:n]}})
+		rest = rest[n:]
+	}
+	return len(p), f.err
+}
+
+func (f *frames) end(stdout, stderr string, exit int) error {
+	if _, err := f.Write([]byte(stdout)); err != nil {
+		return err
+	}
+	if stderr != "" {
+		if err := f.stream.Send(&adminv1.ExecuteResponse{Frame: &adminv1.ExecuteResponse_Stderr{Stderr: []byte(stderr)}}); err != nil {
+			return err
+		}
+	}
+	return f.stream.Send(&adminv1.ExecuteResponse{Frame: &adminv1.ExecuteResponse_ExitCode{ExitCode: int32(exit)}}) //nolint:gosec // 0 or 1
+}

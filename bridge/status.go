@@ -1,0 +1,209 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/fairlead/fairlead/bridge/internal/accounts"
+	"github.com/fairlead/fairlead/bridge/internal/admin"
+	"github.com/fairlead/fairlead/bridge/internal/plugin"
+	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
+)
+
+// health is what is known of the parts that the bridge depends on.
+type health struct {
+	// Nil while the database answers.
+	database  atomic.Pointer[outage]
+	templates atomic.Bool
+}
+
+type outage struct {
+	since time.Time
+	err   error
+}
+
+const (
+	pingInterval = 5 * time.Second
+	pingTimeout  = 3 * time.Second
+)
+
+// watchDatabase keeps the health of the database.
+func (b *Bridge) watchDatabase(ctx context.Context) error {
+	ticker := time.NewTicker(pingInterval)
+	defer ticker.Stop()
+	for {
+		ping, cancel := context.WithTimeout(ctx, pingTimeout)
+		err := b.store.Ping(ping)
+		cancel()
+		before := b.health.database.Load()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil && before != nil:
+			b.health.database.Store(nil)
+			b.log.Info("database answers again", "away", time.Since(before.since).Round(time.Second))
+		case err != nil && before == nil:
+			b.health.database.Store(&outage{since: time.Now(), err: err})
+			b.log.Warn("database does not answer", "database", b.store.Address(), "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// isReady is the bridge's readiness: it stays up whatever happens after the first complete start.
+func (b *Bridge) isReady() (ready bool, reason string) {
+	switch {
+	case b.ready.Load():
+		return true, ""
+	case b.authority.Load() == nil:
+		return false, "the bridge waits for its database"
+	}
+	return false, "the bridge has not read the accounts yet"
+}
+
+// problems says what is wrong, in sentences for a person.
+func (b *Bridge) problems() (list []string) {
+	if o := b.health.database.Load(); o != nil {
+		list = append(list, fmt.Sprintf("the database %s has not answered for %s: %v", b.store.Address(), time.Since(o.since).Round(time.Second), o.err))
+	} else if b.authority.Load() != nil && !b.health.templates.Load() {
+		list = append(list, "Clouddriver has not made its cats_v1 template tables yet, so that nothing can be cached: has Clouddriver started, and with sql.cache.enabled?")
+	}
+	if age := b.cache.Oldest(); age > 30*time.Second {
+		list = append(list, fmt.Sprintf("inventory has waited for the database for %s", age.Round(time.Second)))
+	}
+	broken, example := 0, ""
+	all, _, _ := b.registry.List()
+	for _, a := range all {
+		if problem := a.Facts.GetProblem(); problem != "" && a.Connected() {
+			if broken++; example == "" {
+				example = fmt.Sprintf("%s: %s", a.Declared.GetName(), problem)
+			}
+		}
+	}
+	switch {
+	case broken == 1:
+		list = append(list, "account "+example)
+	case broken > 1:
+		list = append(list, fmt.Sprintf("%d accounts do not work, among them %s", broken, example))
+	}
+	return list
+}
+
+func (b *Bridge) pin() string {
+	if authority := b.authority.Load(); authority != nil {
+		return authority.Pin()
+	}
+	return ""
+}
+
+func (b *Bridge) totals() admin.Totals {
+	rows, links := b.cache.Totals()
+	return admin.Totals{Rows: rows, Links: links, Operations: b.runner.count.Load()}
+}
+
+func (b *Bridge) listSessions() []*adminv1.Session {
+	sessions := b.sessions.Sessions()
+	list := make([]*adminv1.Session, 0, len(sessions))
+	for _, s := range sessions {
+		list = append(list, &adminv1.Session{
+			Session: s.Session, Agent: s.Agent.GetName(), Instance: s.Agent.GetInstance(), Version: s.Agent.GetVersion(),
+			RemoteAddress: s.Remote, Since: timestamppb.New(s.Since), Accounts: s.Accounts,
+		})
+	}
+	return list
+}
+
+// pluginAccounts is the registry as the plugin's endpoint sees it.
+type pluginAccounts struct{ registry *accounts.Registry }
+
+func (p pluginAccounts) List() (all []plugin.Account, complete bool) {
+	list, _, complete := p.registry.List()
+	all = make([]plugin.Account, len(list))
+	for i, a := range list {
+		all[i] = plugin.Account{Declared: a.Declared, Facts: a.Facts}
+	}
+	return all, complete
+}
+
+func (p pluginAccounts) Get(name string) (plugin.Account, bool) {
+	a, known := p.registry.Get(name)
+	return plugin.Account{Declared: a.Declared, Facts: a.Facts}, known
+}
+
+func (p pluginAccounts) Changed() <-chan struct{} { return p.registry.Changed() }
+
+func (b *Bridge) pluginStatus() plugin.Status {
+	all, connected := b.count()
+	return plugin.Status{Version: b.version, Agents: len(b.sessions.Sessions()), Accounts: all, AccountsConnected: connected, Problems: b.problems()}
+}
+
+func (b *Bridge) count() (all, connected int) {
+	list, _, _ := b.registry.List()
+	for _, a := range list {
+		if a.Connected() {
+			connected++
+		}
+	}
+	return len(list), connected
+}
+
+// registerMetrics adds what the bridge itself knows; the parts have added theirs.
+func (b *Bridge) registerMetrics() {
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "fairlead", Subsystem: "bridge", Name: name, Help: help, ConstLabels: labels}, value)
+	}
+	b.metrics.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge("info", "1; the label is the bridge's version.", prometheus.Labels{"version": b.version}, func() float64 { return 1 }),
+		gauge("ready", "1 once the bridge has started completely.", nil, func() float64 { return oneIf(b.ready.Load()) }),
+		gauge("database_up", "1 while the database answers.", nil, func() float64 { return oneIf(b.health.database.Load() == nil) }),
+		gauge("sessions", "Agents that have a session at this bridge.", nil, func() float64 { return float64(len(b.sessions.Sessions())) }),
+		gauge("accounts", "Accounts, by whether an agent serves them.", prometheus.Labels{"state": "connected"}, func() float64 {
+			_, connected := b.count()
+			return float64(connected)
+		}),
+		gauge("accounts", "Accounts, by whether an agent serves them.", prometheus.Labels{"state": "stale"}, func() float64 {
+			all, connected := b.count()
+			return float64(all - connected)
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "fairlead", Subsystem: "bridge", Name: "operations_total", Help: "Operations that callers asked for."},
+			func() float64 { return float64(b.runner.count.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "fairlead", Subsystem: "bridge", Name: "history_dropped_total",
+			Help: "Operations that found no room in the history while the database was away."}, func() float64 { return float64(b.history.Dropped()) }),
+	)
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// serveMetrics serves /metrics until ctx ends.
+func (b *Bridge) serveMetrics(ctx context.Context) error {
+	if b.cfg.Metrics.Address == "" {
+		<-ctx.Done()
+		return nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", b.cfg.Metrics.Address)
+	if err != nil {
+		return fmt.Errorf("metrics.address: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(b.metrics, promhttp.HandlerOpts{Registry: b.metrics}))
+	return admin.Serve(ctx, listener, mux, b.log)
+}
