@@ -11,9 +11,7 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.time.Instant;
-import java.util.ArrayList;
 import java.util.Collection;
-import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.ThreadLocalRandom;
@@ -45,6 +43,7 @@ final class Accounts implements DisposableBean, Runnable {
   private long version; // rises with each change of known
   private boolean complete; // known was a complete list once in this process's life
   private Instant heard = Instant.EPOCH; // last complete list
+  private boolean connected;
   private String problem = "the bridge has not been heard yet";
   private JsonNode status;
 
@@ -154,6 +153,7 @@ final class Accounts implements DisposableBean, Runnable {
       if (!stopped && !why.equals(problem)) {
         log.warn("Fairlead: bridge at {}: {}; {} accounts are kept as they are", bridge.address(), why, known.size());
       }
+      connected = false;
       problem = why;
       status = null;
     }
@@ -164,9 +164,10 @@ final class Accounts implements DisposableBean, Runnable {
     synchronized (lock) {
       Map<String, JsonNode> next = whole ? new TreeMap<>() : new TreeMap<>(known);
       list.path("accounts").forEach(a -> next.put(a.path("name").asText(), a));
-      if (problem != null) {
+      if (!connected) {
         log.info("Fairlead: bridge at {} is heard", bridge.address());
       }
+      connected = true;
       problem = whole ? null : "the bridge does not know all accounts yet (its database is away, or it has just started)";
       boolean first = whole && !complete;
       complete |= whole;

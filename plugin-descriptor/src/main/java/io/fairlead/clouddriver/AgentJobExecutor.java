@@ -11,6 +11,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.StringReader;
 import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
@@ -80,7 +81,7 @@ final class AgentJobExecutor implements JobExecutor {
     try (command) {
       command.stream = bridge.stream("Execute", message(account, arguments, request), timeout.plus(GRACE));
       output = consumer.consume(new BufferedReader(new InputStreamReader(command, StandardCharsets.UTF_8)));
-      command.transferTo(java.io.OutputStream.nullOutputStream()); // a consumer may leave before the end; the exit comes last
+      command.transferTo(OutputStream.nullOutputStream()); // a consumer may leave before the end; the exit comes last
     } catch (Exception e) {
       command.failed(e, account, read);
     }

@@ -6,6 +6,7 @@ import java.net.http.HttpResponse.BodySubscriber;
 import java.net.http.HttpTimeoutException;
 import java.nio.ByteBuffer;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
@@ -20,7 +21,7 @@ import java.util.concurrent.TimeUnit;
  * is slowed down by a slow reader.
  */
 final class Body extends InputStream implements BodySubscriber<Body> {
-  private static final List<ByteBuffer> END = List.of();
+  private static final List<ByteBuffer> END = new ArrayList<>(); // known by identity: portions may be empty too
 
   private final BlockingQueue<List<ByteBuffer>> arrived = new LinkedBlockingQueue<>();
   private final CompletableFuture<Flow.Subscription> subscribed = new CompletableFuture<>();

@@ -6,8 +6,9 @@ import com.netflix.spinnaker.credentials.definition.CredentialsDefinition;
 import com.netflix.spinnaker.credentials.definition.CredentialsParser;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Map;
-import java.util.TreeMap;
+import java.util.Set;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.springframework.beans.factory.DisposableBean;
@@ -28,8 +29,9 @@ final class Reloader implements SmartInitializingSingleton, DisposableBean, Runn
   private final Thread thread = new Thread(this, "fairlead-reloader");
   private volatile boolean stopped;
 
-  private final Map<String, CredentialsDefinition> applied = new HashMap<>(); // used by the thread alone
-  private Map<String, String> failed = Map.of();
+  // Accounts that are in the repository as they are here, or that Clouddriver refuses as they are here. Used by the thread alone.
+  private final Map<String, CredentialsDefinition> settled = new HashMap<>();
+  private final Set<String> refused = new HashSet<>();
 
   Reloader(Accounts accounts, AccountSource source, Clouddriver clouddriver) {
     this.accounts = accounts;
@@ -74,52 +76,47 @@ final class Reloader implements SmartInitializingSingleton, DisposableBean, Runn
   }
 
   private void reload(AbstractCredentialsLoader<Credentials> loader, CredentialsParser<CredentialsDefinition, Credentials> parser, boolean changed) {
-    boolean whole = true;
+    boolean loaded = false;
     if (changed) {
-      long start = System.nanoTime();
       try {
         loader.load();
-        log.info("Fairlead: Clouddriver loaded its accounts in {} ms, {} are there", (System.nanoTime() - start) / 1_000_000,
-            loader.getCredentialsRepository().getAll().size());
+        loaded = true;
+        log.info("Fairlead: Clouddriver loaded its accounts, {} are there", loader.getCredentialsRepository().getAll().size());
       } catch (RuntimeException e) {
         log.error("Fairlead: Clouddriver's loader gave up, accounts are saved one by one", e);
-        whole = false;
       }
     }
-    Map<String, String> failures = new TreeMap<>();
+    Set<String> names = new HashSet<>();
     for (CredentialsDefinition account : source.getCredentialsDefinitions()) {
       String name = account.getName();
+      names.add(name);
       boolean there = loader.getCredentialsRepository().has(name);
-      if (!there || (applied.get(name) != account && (!whole || failed.containsKey(name)))) {
-        String why = force(loader, parser, account);
-        if (why != null) {
-          failures.put(name, why);
-          continue;
-        }
+      boolean same = account.equals(settled.get(name)) && (there || refused.contains(name));
+      if (same || (loaded && there) || save(loader, parser, account)) {
+        settled.put(name, account);
       }
-      applied.put(name, account);
     }
-    applied.keySet().removeIf(name -> !loader.getCredentialsRepository().has(name));
-    failures.forEach((name, why) -> {
-      if (!why.equals(failed.get(name))) {
-        log.error("Fairlead: account \"{}\" cannot be put into Clouddriver, it is tried again: {}", name, why);
-      }
-    });
-    failed = failures;
+    settled.keySet().retainAll(names);
+    refused.retainAll(names);
   }
 
-  /** Saves one account past the loader; returns why it cannot be. */
-  private static String force(AbstractCredentialsLoader<Credentials> loader, CredentialsParser<CredentialsDefinition, Credentials> parser, CredentialsDefinition account) {
+  /** Saves one account past the loader; false when it is to be tried again. */
+  private boolean save(AbstractCredentialsLoader<Credentials> loader, CredentialsParser<CredentialsDefinition, Credentials> parser, CredentialsDefinition account) {
+    String name = account.getName();
     try {
       Credentials credentials = parser.parse(account);
       if (credentials == null) {
-        return "Clouddriver refuses it, see its log for \"" + account.getName() + "\"";
+        refused.add(name);
+        log.error("Fairlead: account \"{}\" is refused by Clouddriver as it is declared, the lines above say why", name);
+        return true;
       }
       loader.getCredentialsRepository().save(credentials);
-      log.info("Fairlead: account \"{}\" was saved by itself", account.getName());
-      return null;
+      refused.remove(name);
+      log.info("Fairlead: account \"{}\" was saved by itself", name);
+      return true;
     } catch (RuntimeException e) {
-      return e.toString();
+      log.error("Fairlead: account \"{}\" cannot be put into Clouddriver, next try in {}s: {}", name, RETRY.toSeconds(), e.toString());
+      return false;
     }
   }
 
