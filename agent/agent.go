@@ -3,21 +3,13 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
 	"log/slog"
-	"os"
-	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fairlead/fairlead/agent/internal/cluster"
 	"github.com/fairlead/fairlead/agent/internal/config"
-	"github.com/fairlead/fairlead/agent/internal/execute"
 	"github.com/fairlead/fairlead/agent/internal/server"
 	"github.com/fairlead/fairlead/agent/internal/session"
-	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
 // Agent is an agent that has not started yet.
@@ -51,7 +43,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{session: s}, nil
+	return &Agent{session: s, server: newServer(cfg, s, served, log)}, nil
 }
 
 // Run serves until ctx ends, then takes its leave from the bridge. It owns every goroutine of the agent.

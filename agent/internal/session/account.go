@@ -16,6 +16,8 @@ type account struct {
 	name    string
 	// live tells for each kind that is watched whether its records are complete.
 	live map[cats.Type]bool
+	// mending: objects are being read whose rows have come to be written because a row of the same folded name has left.
+	mending bool
 }
 
 // edit changes records and machine together. It waits for room first.
@@ -138,14 +140,44 @@ func (a *account) Facts(facts *linkv1.Facts) {
 	a.session.step(func(time.Time) { a.session.core.SetFacts(facts) })
 }
 
-// render puts an object's row although the records know it: the tables lack it.
-func (a *account) render(ctx context.Context, key cats.Key, obj map[string]any) error {
-	return a.edit(ctx, func() ([]cats.Change, error) {
-		if obj == nil {
-			return a.Records.Delete(key), nil
+// render puts an object's row again, because the tables lack it. What is not there any more, or not readable, needs nothing: the watch
+// tells of a change, and the next comparison of the rest.
+func (a *account) render(ctx context.Context, _ cats.Key, obj map[string]any, unread error) error {
+	if unread != nil {
+		return nil //nolint:nilerr // see above
+	}
+	return a.edit(ctx, func() ([]cats.Change, error) { return a.Records.Render(obj) })
+}
+
+// missing returns the keys of rows that must be written and whose bodies are not known, unless they are being read already.
+func (a *account) missing() []cats.Key {
+	a.session.mu.Lock()
+	defer a.session.mu.Unlock()
+	if a.mending {
+		return nil
+	}
+	keys := a.Records.Missing()
+	a.mending = len(keys) > 0
+	return keys
+}
+
+// mend reads objects and puts them.
+func (a *account) mend(ctx context.Context, keys []cats.Key) {
+	defer func() {
+		a.session.mu.Lock()
+		a.mending = false
+		a.session.mu.Unlock()
+	}()
+	byType := map[cats.Type][]cats.Key{}
+	for _, k := range keys {
+		byType[k.Type] = append(byType[k.Type], k)
+	}
+	for t, keys := range byType {
+		err := a.Cluster.Fetch(ctx, t, keys, func(key cats.Key, obj map[string]any, unread error) error { return a.render(ctx, key, obj, unread) })
+		if err != nil && ctx.Err() == nil {
+			a.session.cfg.Log.Warn("cannot read objects again", "account", a.name, "type", string(t), "objects", len(keys), "error", err.Error())
 		}
-		return a.Records.Render(obj)
-	})
+	}
 }
 
 // records lets the machine read an inventory.

@@ -4,38 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/agent/internal/cluster"
+	"github.com/fairlead/fairlead/agent/internal/execute"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 
 	"github.com/fairlead/fairlead/proto/cats"
 	"github.com/fairlead/fairlead/proto/link"
 )
 
-// Cluster is what a session needs of an account's API server.
-type Cluster interface {
-	// Run feeds the sink until ctx ends.
-	Run(ctx context.Context, sink cluster.Sink) error
-	// Fetch reads objects by key and hands over each as it is now, nil when it is not there. many: a list is cheaper than reads.
-	Fetch(ctx context.Context, t cats.Type, keys []cats.Key, many bool, each func(key cats.Key, obj map[string]any) error) error
-}
-
-// Executor runs one account's operations.
-type Executor interface {
-	Run(ctx context.Context, op *linkv1.Operation, output io.Writer) *linkv1.Outcome
-}
-
 // Account is one account that the agent serves.
 type Account struct {
 	Declared *linkv1.Account
 	Records  *cats.Inventory
-	Cluster  Cluster
-	Executor Executor
+	Cluster  *cluster.Cluster
+	Executor *execute.Executor
 }
 
 // Config is what a Session is made of.
@@ -67,7 +54,7 @@ type Session struct {
 	// changed is closed, and made anew, with each step: what waits for room looks again.
 	changed chan struct{}
 	conn    *connection
-	running map[string]context.CancelFunc
+	running map[string]*running
 	state   State
 }
 
@@ -83,6 +70,20 @@ type State struct {
 	Refused map[string]string
 }
 
+// Running is an operation under way.
+type Running struct {
+	link.StartOperation
+
+	Since     time.Time
+	Cancelled bool
+}
+
+type running struct {
+	Running
+
+	cancel context.CancelFunc
+}
+
 // New checks the configuration. It opens nothing.
 func New(cfg Config, accounts []Account) (*Session, error) {
 	d, err := newDialer(cfg)
@@ -95,7 +96,7 @@ func New(cfg Config, accounts []Account) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{
-		cfg: cfg, accounts: map[string]*account{}, dialer: d, core: core, changed: make(chan struct{}), running: map[string]context.CancelFunc{},
+		cfg: cfg, accounts: map[string]*account{}, dialer: d, core: core, changed: make(chan struct{}), running: map[string]*running{},
 		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeOperation: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1),
 		state: State{Since: time.Now(), Address: cfg.Address, Refused: map[string]string{}, Problem: "not connected yet"},
 	}
@@ -122,6 +123,17 @@ func (s *Session) State() State {
 		state.Refused[account] = reason
 	}
 	return state
+}
+
+// Operations lists the operations under way.
+func (s *Session) Operations() []Running {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Running, 0, len(s.running))
+	for _, r := range s.running {
+		list = append(list, r.Running)
+	}
+	return list
 }
 
 // Run keeps the agent connected, its clusters watched and its operations executed until ctx ends, then says goodbye.
@@ -178,16 +190,23 @@ func (s *Session) step(feed func(now time.Time)) {
 	wake(s.wakeActor)
 }
 
-// clock tells the machine the time.
+// clock tells the machine the time, and has objects read whose bodies the records miss.
 func (s *Session) clock(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+	var mending sync.WaitGroup
+	defer mending.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 			s.step(func(now time.Time) { s.core.Tick(now) })
+			for _, a := range s.accounts {
+				if missing := a.missing(); len(missing) > 0 {
+					mending.Go(func() { a.mend(ctx, missing) })
+				}
+			}
 		}
 	}
 }
@@ -270,21 +289,24 @@ func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.A
 			c.close(act)
 		}
 	case link.StartOperation:
-		running, cancel := context.WithTimeout(ctx, act.Timeout)
+		life, cancel := context.WithTimeout(ctx, act.Timeout)
 		s.mu.Lock()
-		s.running[act.ID] = cancel
+		s.running[act.ID] = &running{cancel: cancel, Running: Running{StartOperation: act, Since: time.Now()}}
 		s.mu.Unlock()
 		started.Go(func() {
 			defer cancel()
-			s.execute(running, act)
+			s.execute(life, act)
 		})
 	case link.CancelOperation:
 		s.mu.Lock()
-		cancel := s.running[act.ID]
+		r := s.running[act.ID]
+		if r != nil {
+			r.Cancelled = true
+		}
 		s.mu.Unlock()
-		if cancel != nil {
+		if r != nil {
 			s.cfg.Log.Info("operation cancelled", "operation", act.ID, "reason", act.Reason)
-			cancel()
+			r.cancel()
 		}
 	case link.Fetch:
 		started.Go(func() { s.fetch(ctx, act) })
@@ -362,8 +384,8 @@ func (s *Session) fetch(ctx context.Context, act link.Fetch) {
 		}
 		keys = append(keys, k)
 	}
-	many := len(keys)+act.Left > 500
-	if err := a.Cluster.Fetch(ctx, cats.Type(act.Type), keys, many, func(key cats.Key, obj map[string]any) error { return a.render(ctx, key, obj) }); err != nil && ctx.Err() == nil {
+	each := func(key cats.Key, obj map[string]any, unread error) error { return a.render(ctx, key, obj, unread) }
+	if err := a.Cluster.Fetch(ctx, cats.Type(act.Type), keys, each); err != nil && ctx.Err() == nil {
 		s.cfg.Log.Warn("cannot read objects again", "account", act.Account, "type", act.Type, "objects", len(keys), "error", err.Error())
 	}
 }

@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"log/slog"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/fairlead/fairlead/agent/internal/server"
+	"github.com/fairlead/fairlead/agent/internal/session"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
+
+// newServer shows session and accounts to probes and people.
+func newServer(cfg *config.Config, s *session.Session, served []session.Account, log *slog.Logger) *server.Server {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	o := server.Options{Host: cfg.Server.Host, Port: cfg.Server.Port, Log: log}
+	if cfg.Prometheus.Enabled {
+		o.MetricsPort = cfg.Prometheus.Port
+	}
+	if cfg.Pprof.Enabled {
+		o.PprofPort = cfg.Pprof.Port
+	}
+	return server.New(o, server.Sources{
+		Ready:      func() []server.Check { return ready(s) },
+		Accounts:   func() []server.Account { return shown(served) },
+		Operations: func() []server.Operation { return operations(s) },
+		Metrics:    metrics,
+		Version:    server.Version{Version: Version(), GoVersion: runtime.Version()},
+	})
+}
+
+// ready is whether the agent can do its work: it has a session. An account that fares badly is shown, and takes nobody else down.
+func ready(s *session.Session) []server.Check {
+	state := s.State()
+	checks := []server.Check{{Name: "session", Problem: state.Problem}}
+	if !state.Connected && state.Problem == "" {
+		checks[0].Problem = "not connected to a bridge"
+	}
+	return checks
+}
+
+func shown(served []session.Account) []server.Account {
+	list := make([]server.Account, 0, len(served))
+	for _, a := range served {
+		st := a.Cluster.Status()
+		shown := server.Account{Config: server.AccountConfig{Name: a.Declared.GetName(), Namespaces: a.Declared.GetNamespaces()},
+			Server: st.Server, Version: st.Version, State: server.AccountState{Name: server.StateHealthy, Error: st.Problem}}
+		switch {
+		case st.Problem != "":
+			shown.State.Name = server.StateDiscoveryError
+		case st.Version == "":
+			shown.State.Name = server.StateConfigLoaded
+		}
+		for _, k := range st.Kinds {
+			shown.Kinds = append(shown.Kinds, string(k.Kind))
+			shown.Watches = append(shown.Watches, server.Watch{Kind: string(k.Kind), State: k.State, Since: k.Since, Objects: k.Listed, Relists: k.Relists,
+				Resumes: k.Resumes, Skipped: k.Skipped, Error: k.Error, DeniedNamespaces: k.DeniedNamespaces})
+		}
+		list = append(list, shown)
+	}
+	return list
+}
+
+func operations(s *session.Session) []server.Operation {
+	running := s.Operations()
+	list := make([]server.Operation, 0, len(running))
+	for _, r := range running {
+		list = append(list, server.Operation{ID: r.ID, Account: r.Account, Verb: verb(r.Operation), Started: r.Since, Deadline: r.Since.Add(r.Timeout), Cancelled: r.Cancelled})
+	}
+	return list
+}
+
+func verb(op *linkv1.Operation) string {
+	if m := op.ProtoReflect(); m.IsValid() {
+		if f := m.WhichOneof(m.Descriptor().Oneofs().ByName("operation")); f != nil {
+			return string(f.Name())
+		}
+	}
+	return "unknown"
+}
