@@ -25,6 +25,8 @@ type clouddriverPart struct {
 	// jar is the plugin, bridge the base URL and secretFile the secret of its endpoint; without a jar there is no plugin.
 	jar, bridge, secretFile string
 	java, classPath         string
+	// configure has the last word on the configuration; may be nil.
+	configure func(config map[string]any)
 }
 
 func (c *clouddriverPart) file(elements ...string) string {
@@ -118,7 +120,11 @@ func (c *clouddriverPart) install() (process.Spec, error) {
 			return process.Spec{}, err
 		}
 	}
-	config, err := yaml.Marshal(c.config())
+	settings := c.config()
+	if c.configure != nil {
+		c.configure(settings)
+	}
+	config, err := yaml.Marshal(settings)
 	if err != nil {
 		return process.Spec{}, err
 	}

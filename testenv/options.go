@@ -33,6 +33,8 @@ type Options struct {
 	WithoutFairlead bool `json:"withoutFairlead"`
 	// DiesWithParent ends all processes with the one that starts them, however that ends.
 	DiesWithParent bool `json:"-"`
+	// Configure changes Clouddriver's configuration, as clouddriver.yml has it, before it is written; nil means no change.
+	Configure func(config map[string]any) `json:"-"`
 	// Progress receives a line for each thing that happens; nil means nobody wants to know.
 	Progress io.Writer `json:"-"`
 }

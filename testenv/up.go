@@ -114,7 +114,7 @@ func newUp(options Options) (*up, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.clouddriv = &clouddriverPart{dir: u.file("clouddriver"), log: u.log("clouddriver"), version: options.Clouddriver, port: port, database: u.database}
+	u.clouddriv = &clouddriverPart{dir: u.file("clouddriver"), log: u.log("clouddriver"), version: options.Clouddriver, port: port, database: u.database, configure: options.Configure}
 	u.env.Clouddriver = &Clouddriver{URL: u.clouddriv.url(), Version: build.ClouddriverRelease(options.Clouddriver), Log: u.clouddriv.log}
 	return u, nil
 }
