@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/testenv/internal/build"
@@ -176,8 +177,11 @@ func everybodyMayEnter(dir string) bool {
 func (m *mariadb) removeData() error {
 	link := filepath.Join(m.dir, "data")
 	place, err := os.Readlink(link)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EINVAL) {
+		return nil // none, or an ordinary directory
+	}
 	if err != nil {
-		return nil // an ordinary directory, or none
+		return err
 	}
 	if err := os.RemoveAll(place); err != nil {
 		return err

@@ -57,9 +57,8 @@ func (p preparation) run(told *progress) error {
 	started := time.Now()
 	err := p.make()
 	var missing *build.MissingError
-	var clouddriver *build.MissingClouddriverError
 	switch {
-	case errors.As(err, &missing), errors.As(err, &clouddriver):
+	case errors.As(err, &missing):
 		told.ready(p.name, "%v", err)
 	case err != nil:
 		return err

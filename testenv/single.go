@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -41,7 +40,7 @@ func MySQL(t testing.TB) *Database {
 		}
 	})
 	spec, err := server.install(ctx, cache)
-	skipMissing(t, "mysql", err)
+	SkipMissing(t, "a database", err)
 	p := startForTest(t, filepath.Join(dir, "processes"), spec)
 	if err := server.ready(ctx, p); err != nil {
 		t.Fatal(err)
@@ -105,7 +104,7 @@ func Kube(t testing.TB) *Cluster {
 	if sharedCluster.cluster == nil && sharedCluster.err == nil {
 		sharedCluster.cluster, sharedCluster.err = startSharedCluster(t)
 	}
-	skipMissing(t, "kube", sharedCluster.err)
+	SkipMissing(t, "a cluster", sharedCluster.err)
 	return sharedCluster.cluster
 }
 
@@ -171,19 +170,4 @@ func openCache(t testing.TB) *build.Cache {
 	}
 	cache.Tell = func(text string) { t.Log(text) }
 	return cache
-}
-
-// skipMissing skips the test if err says that the machine lacks a part, and fails it for every other error. The text
-// begins with "needs PART": .ci/allowed-skips lists those that a machine may lack.
-func skipMissing(t testing.TB, part string, err error) {
-	t.Helper()
-	var missing *build.MissingError
-	var clouddriver *build.MissingClouddriverError
-	switch {
-	case err == nil:
-	case errors.As(err, &missing), errors.As(err, &clouddriver):
-		t.Skip("needs " + part + ": " + err.Error())
-	default:
-		t.Fatal(strings.TrimSpace(part + ": " + err.Error()))
-	}
 }

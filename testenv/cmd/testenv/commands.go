@@ -26,7 +26,7 @@ func newCommand() *cobra.Command {
 		_ = command.MarkFlagRequired("dir")
 		root.AddCommand(command)
 	}
-	root.AddCommand(prepareCommand(), toolsCommand())
+	root.AddCommand(prepareCommand(), toolsCommand(), goldenCommand())
 	return root
 }
 
@@ -141,7 +141,7 @@ func restartCommand(dir *string) *cobra.Command {
 			if len(arguments) == 2 {
 				var err error
 				if n, err = strconv.Atoi(arguments[1]); err != nil {
-					return fmt.Errorf("N must be a number, not %q", arguments[1])
+					return fmt.Errorf("the number after the part must be one, from 0 on: %q is none", arguments[1])
 				}
 			}
 			env, err := testenv.Open(*dir)

@@ -12,8 +12,8 @@ import (
 
 // Tool is a program that the machine has or that Debian packages bring.
 type Tool struct {
-	// Name is what it is called when it is missing.
-	Name string
+	// Part is one word for it; Name is what it is called when it is missing.
+	Part, Name string
 	// Find returns its path, or an error if it is not there.
 	Find func() (string, error)
 	// Packages bring it.
@@ -22,13 +22,18 @@ type Tool struct {
 
 // MissingError says what the machine lacks and how to get it.
 type MissingError struct {
-	Name     string
-	Packages []string
-	Why      string
+	// Part is one word for it: mysql, java, maven, clouddriver.
+	Part  string
+	Text  string
+	Cause error
 }
 
-func (e *MissingError) Error() string {
-	return fmt.Sprintf("%s is missing (%s); on Debian or Ubuntu: apt-get install %s", e.Name, e.Why, strings.Join(e.Packages, " "))
+func (e *MissingError) Error() string { return e.Text + ": " + e.Cause.Error() }
+
+func (e *MissingError) Unwrap() error { return e.Cause }
+
+func (t Tool) missing(cause error) *MissingError {
+	return &MissingError{Part: t.Part, Cause: cause, Text: fmt.Sprintf("%s is missing (on Debian or Ubuntu: apt-get install %s)", t.Name, strings.Join(t.Packages, " "))}
 }
 
 // inPath finds a program in PATH or where Debian puts what only root runs.
@@ -48,7 +53,7 @@ func inPath(name string) (string, error) {
 // MariaDB is the server. The core packages are enough and, unlike mariadb-server, start no service of their own.
 func MariaDB() Tool {
 	return Tool{
-		Name: "MariaDB's server", Packages: []string{"mariadb-server-core", "mariadb-client-core"},
+		Part: "mysql", Name: "MariaDB's server", Packages: []string{"mariadb-server-core", "mariadb-client-core"},
 		Find: func() (string, error) { return inPath("mariadbd") },
 	}
 }
@@ -63,7 +68,7 @@ func MariaDBInstall() Tool {
 // Maven resolves class paths and builds the plugin.
 func Maven() Tool {
 	return Tool{
-		Name: "Maven", Packages: []string{"maven", "openjdk-17-jdk-headless"},
+		Part: "maven", Name: "Maven", Packages: []string{"maven", "openjdk-17-jdk-headless"},
 		Find: func() (string, error) { return inPath("mvn") },
 	}
 }
@@ -71,7 +76,7 @@ func Maven() Tool {
 // Java is a Java 17 with its compiler: older ones cannot run Clouddriver 2026.2, newer ones not 1.38.
 func Java() Tool {
 	return Tool{
-		Name: "Java 17", Packages: []string{"openjdk-17-jdk-headless"},
+		Part: "java", Name: "Java 17", Packages: []string{"openjdk-17-jdk-headless"},
 		Find: func() (string, error) {
 			candidates, _ := filepath.Glob("/usr/lib/jvm/*17*/bin/java")
 			if home := os.Getenv("JAVA_HOME"); home != "" {
@@ -98,10 +103,10 @@ func (c *Cache) Tool(ctx context.Context, tool Tool) (string, error) {
 	if err == nil {
 		return path, nil
 	}
-	missing := &MissingError{Name: tool.Name, Packages: tool.Packages, Why: err.Error()}
+	notFound := err
 	apt, aptErr := exec.LookPath("apt-get")
 	if aptErr != nil || os.Getuid() != 0 || os.Getenv("FAIRLEAD_INSTALL") == "no" {
-		return "", missing
+		return "", tool.missing(notFound)
 	}
 	unlock, err := c.lock(ctx, "apt")
 	if err != nil {
@@ -117,14 +122,14 @@ func (c *Cache) Tool(ctx context.Context, tool Tool) (string, error) {
 	if _, err := run(ctx, "/", quiet, apt, install...); err != nil {
 		// Perhaps only the lists are old or were never fetched.
 		if _, err := run(ctx, "/", quiet, apt, "update", "-qq"); err != nil {
-			return "", fmt.Errorf("%w: %w", missing, err)
+			return "", tool.missing(err)
 		}
 		if _, err := run(ctx, "/", quiet, apt, install...); err != nil {
-			return "", fmt.Errorf("%w: %w", missing, err)
+			return "", tool.missing(err)
 		}
 	}
 	if path, err = tool.Find(); err != nil {
-		return "", missing
+		return "", tool.missing(err)
 	}
 	return path, nil
 }

@@ -58,7 +58,7 @@ func Kubectl() Program {
 	}
 }
 
-// Bridge, Agent and CLI are the project's own programs.
+// Bridge is the bridge.
 func Bridge() Program { return project("fairlead-bridge", "bridge", "bridge/cmd/fairlead-bridge") }
 
 // Agent is the agent.

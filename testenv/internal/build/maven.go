@@ -161,23 +161,12 @@ func (c *Cache) resolve(ctx context.Context, v clouddriver, pom, path string) er
 	}
 	_, err = run(ctx, directory, java, maven, "-B", "-q", "dependency:build-classpath", "-Dmdep.outputFile="+path)
 	if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "io.spinnaker.clouddriver") {
-		return &MissingClouddriverError{Release: v.release, Cause: err}
+		return &MissingError{Part: "clouddriver", Cause: err, Text: "Clouddriver " + v.release + " is missing: its artifacts are neither in " +
+			"../shared/clouddriver/maven beside the repository nor in the configured Maven repositories; name a repository layout with " +
+			"FAIRLEAD_CLOUDDRIVER_REPOSITORY, or do without one (--clouddriver none)"}
 	}
 	return err
 }
-
-// MissingClouddriverError says that Clouddriver's artifacts are nowhere to be had.
-type MissingClouddriverError struct {
-	Release string
-	Cause   error
-}
-
-func (e *MissingClouddriverError) Error() string {
-	return fmt.Sprintf("Clouddriver %s is missing: its artifacts are neither in ../shared/clouddriver/maven beside the repository nor in the "+
-		"configured Maven repositories; name a repository layout with FAIRLEAD_CLOUDDRIVER_REPOSITORY, or do without one (--clouddriver none): %v", e.Release, e.Cause)
-}
-
-func (e *MissingClouddriverError) Unwrap() error { return e.Cause }
 
 // PluginJar builds the plugin and returns its jar. It is built from a copy of the sources, so that a build in the tree is
 // not disturbed.
