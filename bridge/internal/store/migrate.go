@@ -20,17 +20,23 @@ var migrations embed.FS
 const schemaTable = "fairlead_schema"
 
 // Migrate brings the fairlead_* tables to this version. Bridges that start together take turns.
-func (s *Store) Migrate(ctx context.Context) error {
+func (s *Store) Migrate(ctx context.Context) (err error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
 	provider, err := goose.NewProvider(goose.DialectMySQL, s.db, files,
-		goose.WithTableName(schemaTable), goose.WithSessionLocker(migrationLock{}), goose.WithDisableGlobalRegistry(true),
-		goose.WithSlog(slog.New(slog.DiscardHandler)))
+		goose.WithTableName(schemaTable), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
+	// Not goose's own locker: goose v3.29 looks for pending migrations before it takes it, and then fails when another process is
+	// just making the version table.
+	unlock, err := s.lockMigrations(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	results, err := provider.Up(ctx)
 	if err != nil {
 		return fmt.Errorf("migrate the fairlead_* tables: %w", err)
@@ -41,26 +47,26 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migrationLock is a lock of the server, which goes when its connection goes. The name holds the database's, because
-// such locks are the whole server's.
-type migrationLock struct{}
+// migrationLock names a lock of the server, which goes when its connection goes. The name holds the database's, because such locks are the
+// whole server's.
+const migrationLock = "CONCAT('fairlead_schema.', LEFT(MD5(DATABASE()), 16))"
 
-const migrationLockName = "CONCAT('fairlead_schema.', LEFT(MD5(DATABASE()), 16))"
-
-func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+func (s *Store) lockMigrations(ctx context.Context) (unlock func() error, err error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var got sql.NullInt64
-	if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK("+migrationLockName+", 60)").Scan(&got); err != nil {
-		return err
+	if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK("+migrationLock+", 30)").Scan(&got); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	if got.Int64 != 1 {
-		return errors.New("another bridge has been migrating the tables for over a minute")
+		return nil, errors.Join(errors.New("another bridge is migrating the tables and has not finished yet"), conn.Close())
 	}
-	return nil
-}
-
-func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "DO RELEASE_LOCK("+migrationLockName+")")
-	return err
+	return func() error {
+		_, err := conn.ExecContext(context.WithoutCancel(ctx), "DO RELEASE_LOCK("+migrationLock+")")
+		return errors.Join(err, conn.Close())
+	}, nil
 }
 
 // Prepare waits until the database answers and brings our tables up to date. It tries until ctx ends, and says what it

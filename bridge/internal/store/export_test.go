@@ -1,0 +1,52 @@
+package store
+
+import "strings"
+
+// Plan is a hot statement with values, for a test of its plan.
+type Plan struct {
+	Name, Table, SQL, Index string
+	Args                    []any
+	Covering                bool
+}
+
+// Plans are the hot statements, as they run for two items.
+func Plans() []Plan {
+	var plans []Plan
+	for _, s := range statements {
+		table := "cats_v1_pod"
+		switch {
+		case strings.Contains(s.name, "link"):
+			table = "cats_v1_pod_rel"
+		case strings.Contains(s.name, "fence"):
+			table = "fairlead_fence"
+		case strings.Contains(s.name, "revisions"):
+			table = "fairlead_account"
+		}
+		p := Plan{Name: s.name, Table: table, SQL: s.sql(table, "?", 2), Index: s.index, Covering: s.covering}
+		agent := "account-7/KubernetesCoreCachingAgent[1/1]"
+		prefix := likePrefix("account-7/")
+		if table == "cats_v1_pod_rel" {
+			agent, prefix = "replicaSet:"+agent, likePrefix("replicaSet:account-7/")
+		}
+		switch s.name {
+		case fenceCheck.name:
+			p.Args = []any{"account-3", "account-7"}
+		case presentRows.name:
+			p.Args = []any{agent, "id-7-1", "id-7-2"}
+		case deleteRows.name:
+			p.Args = []any{agent, agent, "id-7-1", "id-7-2", "id-7-1", "id-7-2"}
+		case deleteLinks.name:
+			p.Args = []any{"00000000070000000000000001", "00000000070000000000000002"}
+		case rowDigests.name, linkDigests.name:
+			p.Args = []any{agent, strings.Replace(agent, "-7", "-8", 1)}
+		case rowEntries.name, linkEntries.name:
+			p.Args = []any{agent, agent}
+		case rowsOfAccount.name, linksOfAccount.name:
+			p.Args = []any{prefix, prefix, 10}
+		case rowsOfOthers.name, linksOfOthers.name:
+			p.Args = []any{prefix, agent, prefix, 10}
+		}
+		plans = append(plans, p)
+	}
+	return plans
+}
