@@ -66,22 +66,25 @@ type Declare struct {
 // StoreFacts hands over what the agent knows of an accepted account.
 type StoreFacts struct{ Facts *linkv1.Facts }
 
-// Attach asks for an account's caching; Bridge.AttachDone answers. The new epoch is above both the database's and ResumeEpoch (a
-// restored database may be behind); it continues if the database's fence holds exactly Instance and ResumeEpoch.
+// Attach asks for an account's caching; Bridge.AttachDone answers. The fence becomes Instance and a new epoch, above both the database's and
+// ResumeEpoch (a restored database may be behind, and no process may see an epoch twice); it continues if the fence held exactly Instance
+// and ResumeEpoch before.
 type Attach struct {
 	Account     string
 	Instance    string
 	ResumeEpoch uint64
 }
 
-// Write asks for one transaction, valid only while the account's fence is exactly at Epoch; Bridge.WriteDone answers. Writes of an account
-// come in the order of Seq and must take effect in it.
+// Write asks for one transaction, valid only while the account's fence is exactly Instance and Epoch (after a restore the epoch alone
+// may have come up again for another process); Bridge.WriteDone answers. Writes of an account come in the order of Seq and must take
+// effect in it.
 type Write struct {
-	Account string
-	Epoch   uint64
-	Seq     uint64
-	Changes []*linkv1.Change
-	Bytes   int
+	Account  string
+	Instance string
+	Epoch    uint64
+	Seq      uint64
+	Changes  []*linkv1.Change
+	Bytes    int
 }
 
 // ReadDigest asks for the tables' digest of a group; Bridge.DigestDone answers.
@@ -109,11 +112,12 @@ type ReadGroups struct {
 
 // Sweep asks to delete rows that a completed snapshot does not hold, fenced like a Write; Bridge.SweepDone answers.
 type Sweep struct {
-	Account string
-	Epoch   uint64
-	Seq     uint64
-	Group   *linkv1.Group
-	Keys    []string
+	Account  string
+	Instance string
+	Epoch    uint64
+	Seq      uint64
+	Group    *linkv1.Group
+	Keys     []string
 }
 
 // Hangup asks the shell to send what NextSession still has, then to end the session's streams.

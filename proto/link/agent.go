@@ -206,7 +206,7 @@ func (a *Agent) SetFacts(facts *linkv1.Facts) {
 // reading the watch, and goes on when it does (it changes with acknowledgements, attach and detach).
 func (a *Agent) Room(account string) bool {
 	acc := a.accounts[account]
-	if acc == nil || acc.phase == standby {
+	if acc == nil {
 		return true
 	}
 	if acc.box.bytes >= a.cfg.OutboxBytes || acc.box.changes >= a.cfg.OutboxChanges {
@@ -217,8 +217,8 @@ func (a *Agent) Room(account string) bool {
 
 // Put hands over one change set: what one event changed, to be committed in one transaction. A newer state of an item replaces one that
 // was not sent yet, in its place; sets that share items become one. Put takes the set always, even above the bound, and
-// reports whether there is room for another. While the agent only stands by for the account, the records alone matter and
-// the set is dropped.
+// reports whether there is room for another. What a comparison will tell anyway is not kept: changes while no session can continue (before
+// the first attach, or standing by), and those of a type's first list; differing objects are then asked for by Fetch.
 func (a *Agent) Put(account string, changes []*linkv1.Change) (room bool) {
 	acc := a.accounts[account]
 	if acc == nil {

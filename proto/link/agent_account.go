@@ -30,8 +30,10 @@ type agentAccount struct {
 	factsDue bool
 
 	phase phase
-	// epoch is the last one that this process was given; zero when nothing could continue.
+	// epoch is the last one that this process was given. kept: the outbox holds everything since that was not acknowledged, so that
+	// the next attach may continue.
 	epoch uint64
+	kept  bool
 	// newest is the last one of this session: an older frame changes nothing.
 	newest uint64
 	seq    uint64
@@ -89,30 +91,44 @@ func (acc *agentAccount) isComplete(typ string) bool {
 	return acc.live[typ] || acc.dropped[typ] || acc.watches != nil && !acc.watches[typ]
 }
 
+// put adds a change set to the outbox, without what a comparison will tell anyway: everything while nothing can continue, and groups whose
+// first list is under way. A restart with nothing changed therefore sends nothing but digests.
 func (acc *agentAccount) put(a *Agent, changes []*linkv1.Change) {
-	for _, c := range changes {
+	kept := changes
+	for i, c := range changes {
 		key, ok := itemOf(c)
-		if !ok {
-			continue
-		}
-		if g := acc.groups[key.group()]; g != nil {
-			g.supersede(acc, key)
+		keep := ok && acc.keeps(a, key)
+		switch {
+		case keep && len(kept) < len(changes):
+			kept = append(kept, c)
+		case !keep && len(kept) == len(changes):
+			kept = append(make([]*linkv1.Change, 0, len(changes)-1), changes[:i]...)
 		}
 	}
-	if acc.phase == standby {
+	if len(kept) == 0 {
 		return
 	}
 	before := acc.box.bytes
-	acc.box.put(changes, func(key itemKey) *group {
-		g := acc.group(key.group())
-		if g.stage == unknown && acc.isLive(g) {
-			// New since its types became complete: all of it comes through the outbox. It is compared at its first check.
-			g.settle(a)
-		}
-		return g
-	})
+	acc.box.put(kept, func(key itemKey) *group { return acc.groups[key.group()] })
 	a.bytes += acc.box.bytes - before
 	a.wake(acc)
+}
+
+// keeps tells whether a change has to be told, and forgets what is known of the item's former state.
+func (acc *agentAccount) keeps(a *Agent, key itemKey) bool {
+	g := acc.group(key.group())
+	g.supersede(acc, key)
+	if acc.phase != attached && !acc.kept {
+		return false
+	}
+	if g.stage == unknown {
+		if !acc.isLive(g) {
+			return false
+		}
+		// New since its types became complete: all of it comes through the outbox. It is compared at its first check.
+		g.settle(a)
+	}
+	return true
 }
 
 func (acc *agentAccount) setWatches(a *Agent, types []string) {
@@ -196,7 +212,7 @@ func (acc *agentAccount) disconnect() {
 // standBy empties the outbox: whoever is given the account later compares everything.
 func (acc *agentAccount) standBy(a *Agent) {
 	acc.forget(a)
-	acc.phase, acc.epoch = standby, 0
+	acc.phase, acc.kept = standby, false
 }
 
 func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
@@ -208,8 +224,8 @@ func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
 		return
 	}
 	acc.newest = f.GetEpoch()
-	continues := f.GetContinues() && acc.epoch > 0
-	acc.phase, acc.epoch, acc.seq = attached, f.GetEpoch(), 0
+	continues := f.GetContinues() && acc.kept
+	acc.phase, acc.kept, acc.epoch, acc.seq = attached, true, f.GetEpoch(), 0
 	before := acc.box.bytes
 	acc.box.requeue()
 	a.bytes += acc.box.bytes - before

@@ -290,13 +290,17 @@ func (acc *agentAccount) verdict(a *Agent, v *linkv1.Verdict) {
 	note := Note{Account: acc.name, Epoch: acc.epoch, Group: g.message}
 	switch {
 	case v.GetEqual():
-		note.What = NoteAgreed
 		g.settle(a)
+		a.wake(acc)
+		if g.known {
+			return
+		}
+		note.What, g.known = NoteAgreed, true
 	case v.GetGiveUp():
-		note.What = NoteGaveUp
+		note.What, g.known = NoteGaveUp, false
 		g.rest(a)
 	default:
-		note.What = NoteDiffers
+		note.What, g.known = NoteDiffers, false
 		g.stage = unequal
 		acc.unequal = append(acc.unequal, g)
 	}

@@ -88,7 +88,7 @@ func (b *Bridge) write(acc *bridgeAccount, s step) {
 	seq := s.frame.GetSeq()
 	acc.writes = append(acc.writes, openWrite{seq: seq})
 	b.open[writeKey{acc.name, acc.epoch, seq}] = s.bytes
-	b.act(Write{Account: acc.name, Epoch: acc.epoch, Seq: seq, Changes: changes, Bytes: s.bytes})
+	b.act(Write{Account: acc.name, Instance: b.agent.GetInstance(), Epoch: acc.epoch, Seq: seq, Changes: changes, Bytes: s.bytes})
 }
 
 func (b *Bridge) entryKey(acc *bridgeAccount, key itemKey, c *linkv1.Change) string {

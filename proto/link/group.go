@@ -48,6 +48,8 @@ type group struct {
 	stage   stage
 	at      time.Time
 	backoff time.Duration
+	// known: the bridge agreed at its last word, so that saying so again is no news.
+	known bool
 	// asked and ended are the numbers of the digest and of the last page.
 	askedSeq, endedSeq uint64
 	// after is the last key that was paged.
@@ -91,7 +93,7 @@ func (g *group) reattach(continues bool) {
 	switch {
 	case !continues:
 		g.rejected = nil
-		g.stage, g.backoff = unknown, 0
+		g.stage, g.backoff, g.known = unknown, 0, false
 	case g.stage != unknown && g.stage != agreed && g.stage != resting:
 		g.stage = due
 	}

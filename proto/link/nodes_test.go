@@ -121,6 +121,8 @@ func (w *world) addAgent(name string, accounts []string, tune func(*AgentConfig)
 	return n
 }
 
+func (n *agentNode) instance() string { return n.core.cfg.Agent.GetInstance() }
+
 func (n *agentNode) clock() time.Time { return n.w.now.Add(n.skew) }
 
 // start makes a new process: nothing is left of an earlier one.

@@ -76,7 +76,9 @@ type Operations struct {
 	wires    map[string]*openOperation
 	order    []*openOperation
 	sessions map[string]*operationSession
-	events   queue[Event]
+	// serving lists the sessions of an account, by id, instances those of an agent process, the newest last.
+	serving, instances map[string][]*operationSession
+	events             queue[Event]
 }
 
 // openOperation is one operation that a caller waits for.
@@ -130,7 +132,8 @@ type line struct {
 // NewOperations returns an empty tracker.
 func NewOperations(cfg OperationsConfig) (*Operations, error) {
 	cfg.complete()
-	return &Operations{cfg: cfg, open: make(map[string]*openOperation), wires: make(map[string]*openOperation), sessions: make(map[string]*operationSession)}, nil
+	return &Operations{cfg: cfg, open: make(map[string]*openOperation), wires: make(map[string]*openOperation), sessions: make(map[string]*operationSession),
+		serving: make(map[string][]*operationSession), instances: make(map[string][]*operationSession)}, nil
 }
 
 func (o *Operations) session(id string) *operationSession {
@@ -145,13 +148,45 @@ func (o *Operations) session(id string) *operationSession {
 // Open tells that a session's operations stream is up. Instance is the agent process's.
 func (o *Operations) Open(now time.Time, session, instance string) {
 	s := o.session(session)
-	s.up, s.instance = true, instance
+	if !s.up {
+		s.up, s.instance = true, instance
+		o.instances[instance] = append(o.instances[instance], s)
+	}
 	o.assignAll(now)
+}
+
+func addSession(index map[string][]*operationSession, key string, s *operationSession) {
+	list := index[key]
+	at := sort.Search(len(list), func(i int) bool { return list[i].id >= s.id })
+	if at < len(list) && list[at] == s {
+		return
+	}
+	list = append(list, nil)
+	copy(list[at+1:], list[at:])
+	list[at] = s
+	index[key] = list
+}
+
+func removeSession(index map[string][]*operationSession, key string, s *operationSession) {
+	list := index[key]
+	for i := range list {
+		if list[i] == s {
+			list = append(list[:i], list[i+1:]...)
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(index, key)
+	} else {
+		index[key] = list
+	}
 }
 
 // Serve tells that a session takes operations for the account (NoteAccepted); the preferred one (NoteAttached, NoteContinued) comes first.
 func (o *Operations) Serve(now time.Time, session, account string, preferred bool) {
-	o.session(session).accounts[account] = preferred
+	s := o.session(session)
+	s.accounts[account] = preferred
+	addSession(o.serving, account, s)
 	o.assignAll(now)
 }
 
@@ -159,6 +194,7 @@ func (o *Operations) Serve(now time.Time, session, account string, preferred boo
 func (o *Operations) Withdraw(now time.Time, session, account string) {
 	if s := o.sessions[session]; s != nil {
 		delete(s.accounts, account)
+		removeSession(o.serving, account, s)
 		o.recall(now, s, func(op *openOperation) bool { return op.Account == account })
 	}
 }
@@ -188,6 +224,10 @@ func (o *Operations) Lost(now time.Time, session string) {
 		return
 	}
 	delete(o.sessions, session)
+	removeSession(o.instances, s.instance, s)
+	for account := range s.accounts {
+		removeSession(o.serving, account, s)
+	}
 	for _, op := range o.order {
 		if op.session == s {
 			op.since = now
@@ -392,36 +432,29 @@ func (o *Operations) assign(now time.Time, op *openOperation) {
 // pick chooses the session that may have an operation: the process that began it if it is there; for what nobody else may
 // begin, none but that.
 func (o *Operations) pick(op *openOperation) *operationSession {
+	if op.instance != "" {
+		if there := o.instances[op.instance]; len(there) > 0 {
+			return there[len(there)-1]
+		}
+		if op.Mutation {
+			return nil
+		}
+	}
 	var best *operationSession
-	for _, id := range o.sessionIDs() {
-		s := o.sessions[id]
-		preferred, serves := s.accounts[op.Account]
-		began := op.instance != "" && s.instance == op.instance
+	for _, s := range o.serving[op.Account] {
 		switch {
-		case !s.up || op.refused[s.instance] != nil:
-		case began:
-			return s
-		case !serves || s.draining || op.instance != "" && op.Mutation || op.cancelled:
+		case !s.up || s.draining || op.cancelled || op.refused[s.instance] != nil:
 		case best == nil:
 			best = s
-		case o.cfg.Spread || preferred == best.accounts[op.Account]:
+		case o.cfg.Spread || s.accounts[op.Account] == best.accounts[op.Account]:
 			if s.load < best.load {
 				best = s
 			}
-		case preferred:
+		case s.accounts[op.Account]:
 			best = s
 		}
 	}
 	return best
-}
-
-func (o *Operations) sessionIDs() []string {
-	ids := make([]string, 0, len(o.sessions))
-	for id := range o.sessions {
-		ids = append(ids, id)
-	}
-	sort.Strings(ids)
-	return ids
 }
 
 // Next returns the next frame for a session's operations stream, nil when there is none.

@@ -28,6 +28,8 @@ type comparison struct {
 	resynced    bool
 	last        [4]uint64
 	same, total int
+	// agreed: so it was said before, and saying it again is no news.
+	agreed bool
 }
 
 // permit is a group whose verdict waits until a resync ends.
@@ -66,14 +68,19 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 	switch {
 	case d.GetCount() == r.Count && d.GetXor() == r.Xor:
 		b.release(c)
-		*c = comparison{}
-		verdict.Equal, note.What = true, NoteAgreed
+		if c.agreed {
+			note.What = 0
+		} else {
+			note.What = NoteAgreed
+		}
+		*c = comparison{agreed: true}
+		verdict.Equal = true
 	case c.differsStill(result):
 		b.release(c)
 		*c = comparison{}
 		verdict.GiveUp, note.What = true, NoteGaveUp
 	default:
-		note.What = NoteDiffers
+		note.What, c.agreed = NoteDiffers, false
 		b.act(note)
 		c.seq = r.Seq
 		if !c.permit {
@@ -88,7 +95,9 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 		b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Verdict{Verdict: verdict}})
 		return
 	}
-	b.act(note)
+	if note.What != 0 {
+		b.act(note)
+	}
 	b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Verdict{Verdict: verdict}})
 }
 
@@ -267,7 +276,7 @@ func (b *Bridge) comparePage(acc *bridgeAccount, page *linkv1.Page) {
 	}
 	if keys := acc.pages.sweep(); len(keys) > 0 {
 		acc.pages.sweeping = true
-		b.act(Sweep{Account: acc.name, Epoch: acc.epoch, Seq: acc.asked.frame.GetSeq(), Group: acc.pages.group, Keys: keys})
+		b.act(Sweep{Account: acc.name, Instance: b.agent.GetInstance(), Epoch: acc.epoch, Seq: acc.asked.frame.GetSeq(), Group: acc.pages.group, Keys: keys})
 		return
 	}
 	b.endSnapshot(acc)

@@ -258,8 +258,10 @@ type database struct {
 	restores, writes int
 	// maxBody rejects larger bodies.
 	maxBody int
-	// mutant plants a bug: it does not look at fences.
+	// fenceless plants a bug: fences are not looked at.
 	fenceless bool
+	// regressed is called when a put is older than what the same process wrote before.
+	regressed func(account, key string, before written, version int)
 }
 
 // tables is one account's fence, rows and links.
@@ -290,6 +292,15 @@ func (t *tables) group(key groupKey) items {
 		t.groups[key] = items{}
 	}
 	return t.groups[key]
+}
+
+// gone remembers a delete. One of what another process wrote says nothing about versions: this one may be behind.
+func (t *tables) gone(key string) {
+	version := 0
+	if t.versions[key].instance == t.holder {
+		version = t.versions[key].version + 1
+	}
+	t.versions[key] = written{version, t.holder}
 }
 
 func (t *tables) clone() *tables {
@@ -328,7 +339,7 @@ func (d *database) write(w Write) WriteResult {
 	case d.away:
 		r.Err = errAway
 		return r
-	case t.epoch != w.Epoch && !d.fenceless:
+	case (t.epoch != w.Epoch || t.holder != w.Instance) && !d.fenceless:
 		r.Fenced = true
 		return r
 	}
@@ -351,11 +362,15 @@ func (d *database) apply(t *tables, account string, c *linkv1.Change) *linkv1.Re
 		}
 		group[rowKey(key.from)] = bodyHash(c.PutRow.GetBody())
 		if key.from.typ == podType {
-			t.versions[rowKey(key.from)] = written{versionOf(c.PutRow.GetBody()), t.holder}
+			version, before := versionOf(c.PutRow.GetBody()), t.versions[rowKey(key.from)]
+			if before.instance == t.holder && version < before.version && d.regressed != nil {
+				d.regressed(account, rowKey(key.from), before, version)
+			}
+			t.versions[rowKey(key.from)] = written{version, t.holder}
 		}
 	case *linkv1.Change_DeleteRow:
 		if _, ok := group[rowKey(key.from)]; ok && key.from.typ == podType {
-			t.versions[rowKey(key.from)] = written{t.versions[rowKey(key.from)].version + 1, t.holder}
+			t.gone(rowKey(key.from))
 		}
 		delete(group, rowKey(key.from))
 	case *linkv1.Change_PutLink:
@@ -411,7 +426,7 @@ func (d *database) sweep(s Sweep) SweepResult {
 	case d.away:
 		r.Err = errAway
 		return r
-	case t.epoch != s.Epoch && !d.fenceless:
+	case (t.epoch != s.Epoch || t.holder != s.Instance) && !d.fenceless:
 		r.Fenced = true
 		return r
 	}
@@ -421,7 +436,7 @@ func (d *database) sweep(s Sweep) SweepResult {
 			r.Deleted++
 			delete(group, k)
 			if groupOf(s.Group) == podGroup {
-				t.versions[k] = written{t.versions[k].version + 1, t.holder}
+				t.gone(k)
 			}
 		}
 	}
