@@ -109,30 +109,28 @@ func failures(all []*linkv1.Failure) string {
 	case 0:
 		return ""
 	case 1:
-		if text, standard := failure(all[0]); standard {
+		text, standard := failure(all[0], true)
+		if standard {
 			return line(text)
-		} else {
-			return errorLine(text)
 		}
+		return errorLine(text)
 	}
 	lines := &strings.Builder{}
 	for _, f := range all {
-		text, _ := failure(f)
+		text, _ := failure(f, false)
 		lines.WriteString(line(text))
 	}
 	return lines.String()
 }
 
-// failure words one failure. standard means that the text stands alone, without "error: ".
-func failure(f *linkv1.Failure) (text string, standard bool) {
+// failure words one failure; alone says that it is the only one. standard means that the text stands alone, without "error: ".
+func failure(f *linkv1.Failure, alone bool) (text string, standard bool) {
 	message := withContext(f.GetContext(), f.GetMessage())
 	switch f.GetCause() {
 	case linkv1.Failure_CAUSE_SERVER:
-		return serverFailure(f, message), true
+		return serverFailure(f, message, alone), true
 	case linkv1.Failure_CAUSE_UNKNOWN_KIND:
-		// Clouddriver's kinds may carry a group ("CronTab.stable.example.com"); kubectl names the token without it only when
-		// it could tell the two apart, and Clouddriver does not look at it.
-		return fmt.Sprintf("the server doesn't have a resource type %q", f.GetMessage()), false
+		return unknownKind(f.GetMessage()), false
 	case linkv1.Failure_CAUSE_UNREACHABLE:
 		return unreachable(f.GetMessage()), true
 	default:
@@ -141,6 +139,15 @@ func failure(f *linkv1.Failure) (text string, standard bool) {
 		}
 		return message, false
 	}
+}
+
+// unknownKind takes a token apart as kubectl does: "CronTab.stable.example.com" is a kind in a group.
+func unknownKind(token string) string {
+	resource, group, grouped := strings.Cut(token, ".")
+	if grouped {
+		return fmt.Sprintf("the server doesn't have a resource type %q in group %q", resource, group)
+	}
+	return fmt.Sprintf("the server doesn't have a resource type %q", resource)
 }
 
 func withContext(context, message string) string {
@@ -154,45 +161,17 @@ func withContext(context, message string) string {
 	}
 }
 
-func serverFailure(f *linkv1.Failure, message string) string {
+func serverFailure(f *linkv1.Failure, message string, alone bool) string {
 	switch {
 	case f.GetReason() == "Unauthorized":
 		return fmt.Sprintf("error: You must be logged in to the server (%s)", message)
-	case f.GetReason() == "Invalid":
-		return invalid(f.GetMessage())
+	case f.GetReason() == "Invalid" && alone:
+		return f.GetMessage() // kubectl words the details of a lone one, which only the agent has: it did so
 	case f.GetReason() != "":
 		return fmt.Sprintf("Error from server (%s): %s", f.GetReason(), message)
 	default:
 		return "Error from server: " + message
 	}
-}
-
-var (
-	// invalidMessage is how the API server words metav1.StatusReasonInvalid: `Deployment.apps "web" is invalid: CAUSES`.
-	invalidMessage = regexp.MustCompile(`(?s)^(?:.*?: )?([A-Za-z0-9]+)(?:\.[A-Za-z0-9.-]+)? ("(?:[^"\\]|\\.)*") is invalid: (.*)$`)
-	// nextCause is where one cause ends and the next one's field path begins.
-	nextCause = regexp.MustCompile(`, ([a-zA-Z][\w.\-\[\]"/ ]*: (?:Invalid value|Required value|Forbidden|Duplicate value|Not found|Unsupported value|Internal error|Too long|Too many|must )[: ]?)`)
-)
-
-// invalid words a refusal by validation. kubectl does not print the server's message then, but the object and one cause
-// after the other. The causes travel inside the message, in brackets when there are several.
-func invalid(message string) string {
-	if strings.HasPrefix(message, "The ") {
-		return message // worded by the agent already
-	}
-	m := invalidMessage.FindStringSubmatch(message)
-	if m == nil {
-		if message == "" {
-			return "The request is invalid"
-		}
-		return "The request is invalid: " + message
-	}
-	head, causes := fmt.Sprintf("The %s %s is invalid: ", m[1], m[2]), m[3]
-	if !strings.HasPrefix(causes, "[") || !strings.HasSuffix(causes, "]") {
-		return head + causes
-	}
-	list := nextCause.ReplaceAllString(causes[1:len(causes)-1], "\n* $1")
-	return head + "\n* " + list
 }
 
 var dialed = regexp.MustCompile(`dial tcp (\S+): `)

@@ -144,7 +144,7 @@ final class Accounts implements DisposableBean, Runnable {
       } catch (InterruptedException e) {
         return;
       }
-      backoff = Math.min(backoff * 2, 8_000);
+      backoff = Math.min(backoff * 2, 2_000);
     }
   }
 
