@@ -8,6 +8,7 @@ import com.netflix.spinnaker.clouddriver.jobs.JobResult;
 import com.netflix.spinnaker.clouddriver.jobs.local.ReaderConsumer;
 import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
@@ -80,7 +81,7 @@ final class AgentJobExecutor implements JobExecutor {
     T output = null;
     try (command) {
       command.stream = bridge.stream("Execute", message(account, arguments, request), timeout.plus(GRACE));
-      output = consumer.consume(new BufferedReader(new InputStreamReader(command, StandardCharsets.UTF_8)));
+      output = consumer.consume(new BufferedReader(new InputStreamReader(new Unclosed(command), StandardCharsets.UTF_8)));
       command.transferTo(OutputStream.nullOutputStream()); // a consumer may leave before the end; the exit comes last
     } catch (Exception e) {
       command.failed(e, account, read);
@@ -136,6 +137,18 @@ final class AgentJobExecutor implements JobExecutor {
       }
     }
     return false;
+  }
+
+  /** Consumers close what they read ({@link ReaderConsumer} says so), Clouddriver's list as soon as its JSON ends: the exit is still to come. */
+  private static final class Unclosed extends FilterInputStream {
+    Unclosed(InputStream in) {
+      super(in);
+    }
+
+    @Override
+    public void close() {
+      // the command is closed by who opened it
+    }
   }
 
   /** A running command; reading it is reading its standard output. */

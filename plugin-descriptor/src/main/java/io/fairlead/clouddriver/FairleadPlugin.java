@@ -39,7 +39,7 @@ public class FairleadPlugin extends PrivilegedSpringPlugin {
     add(beans, "fairleadAccountSource", clouddriver.accountSourceType(),
         () -> new AccountSource(beans.getBean(Accounts.class), clouddriver.managedAccount, clouddriver::configuredAccounts));
     add(beans, "fairleadReloader", Reloader.class,
-        () -> new Reloader(beans.getBean(Accounts.class), (AccountSource) beans.getBean("fairleadAccountSource"), clouddriver));
+        () -> new Reloader(beans.getBean(Accounts.class), (AccountSource) beans.getBean("fairleadAccountSource"), clouddriver::loader, clouddriver::parser));
     add(beans, "fairleadAnchors", Anchors.class, () -> new Anchors(beans.getBean(Accounts.class)));
     add(beans, "fairleadHealthIndicator", FairleadHealth.class, () -> new FairleadHealth(beans.getBean(Accounts.class)));
 

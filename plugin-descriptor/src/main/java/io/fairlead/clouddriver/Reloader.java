@@ -9,6 +9,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.springframework.beans.factory.DisposableBean;
@@ -25,7 +26,8 @@ final class Reloader implements SmartInitializingSingleton, DisposableBean, Runn
 
   private final Accounts accounts;
   private final AccountSource source;
-  private final Clouddriver clouddriver;
+  private final Supplier<AbstractCredentialsLoader<Credentials>> loaders;
+  private final Supplier<CredentialsParser<CredentialsDefinition, Credentials>> parsers;
   private final Thread thread = new Thread(this, "fairlead-reloader");
   private volatile boolean stopped;
 
@@ -33,10 +35,13 @@ final class Reloader implements SmartInitializingSingleton, DisposableBean, Runn
   private final Map<String, CredentialsDefinition> settled = new HashMap<>();
   private final Set<String> refused = new HashSet<>();
 
-  Reloader(Accounts accounts, AccountSource source, Clouddriver clouddriver) {
+  /** The last two give null where the Kubernetes provider is off. */
+  Reloader(Accounts accounts, AccountSource source, Supplier<AbstractCredentialsLoader<Credentials>> loaders,
+      Supplier<CredentialsParser<CredentialsDefinition, Credentials>> parsers) {
     this.accounts = accounts;
     this.source = source;
-    this.clouddriver = clouddriver;
+    this.loaders = loaders;
+    this.parsers = parsers;
   }
 
   /** Clouddriver has loaded once by itself by now. */
@@ -48,8 +53,8 @@ final class Reloader implements SmartInitializingSingleton, DisposableBean, Runn
 
   @Override
   public void run() {
-    AbstractCredentialsLoader<Credentials> loader = clouddriver.loader();
-    CredentialsParser<CredentialsDefinition, Credentials> parser = clouddriver.parser();
+    AbstractCredentialsLoader<Credentials> loader = loaders.get();
+    CredentialsParser<CredentialsDefinition, Credentials> parser = parsers.get();
     if (loader == null || parser == null) {
       log.error("Fairlead: Clouddriver's Kubernetes provider is off (kubernetes.enabled): accounts of agents cannot be used");
       return;

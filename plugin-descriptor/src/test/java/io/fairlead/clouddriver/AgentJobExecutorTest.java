@@ -107,6 +107,24 @@ class AgentJobExecutorTest {
   }
 
   @Test
+  void aConsumerMayCloseBeforeTheEnd() {
+    bridge.execute = (request, out) -> {
+      FakeBridge.frame(out, "stdout", "{}\n");
+      FakeBridge.frame(out, "stdout", "more\n");
+      FakeBridge.frame(out, "stderr", "said at the end");
+      FakeBridge.exit(out, "{}");
+    };
+    JobResult<String> result = executor.runJob(request("agent://a", "get", "pod"), reader -> {
+      try (reader) {
+        return reader.readLine();
+      }
+    });
+    assertEquals(JobResult.Result.SUCCESS, result.getResult());
+    assertEquals("{}", result.getOutput());
+    assertEquals("said at the end", result.getError());
+  }
+
+  @Test
   void muchOutputComesThrough() {
     String line = "x".repeat(60_000) + "\n";
     bridge.execute = (request, out) -> {
