@@ -157,8 +157,8 @@ func (u *up) addCluster(n int) error {
 }
 
 // run makes all parts at once and writes env.json when all are there.
-func (u *up) run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+func (u *up) run(outer context.Context) error {
+	group, ctx := errgroup.WithContext(outer)
 	part := func(name string, work func(context.Context) error) {
 		group.Go(func() error {
 			if err := work(ctx); err != nil {
@@ -191,7 +191,7 @@ func (u *up) run(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return u.finish(ctx)
+			return u.finish(outer)
 		case <-again.C:
 			u.progress.waiting(10 * time.Second)
 		}
@@ -208,6 +208,9 @@ func (u *up) finish(ctx context.Context) error {
 		if !p.Alive() {
 			return fmt.Errorf("%s ended while the rest was starting; end of %s:\n%s", p.Name, p.Log, tailOf(p.Log))
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return u.env.write()
 }
