@@ -21,7 +21,7 @@ import org.springframework.beans.factory.SmartInitializingSingleton;
  */
 final class Reloader implements SmartInitializingSingleton, DisposableBean, Runnable {
   private static final Logger log = LoggerFactory.getLogger(Reloader.class);
-  private static final Duration CALM = Duration.ofMillis(500); // changes come in herds
+  private static final Duration CALM = Duration.ofMillis(200); // changes come in herds
   private static final Duration RETRY = Duration.ofSeconds(30); // also how long a change of the repository by others goes unseen
 
   private final Accounts accounts;
