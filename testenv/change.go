@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,14 +18,29 @@ import (
 // on a busy machine.
 const graceToEnd = 20 * time.Second
 
-// Restart ends a part and starts it again with the same configuration, on the same ports; it returns when the part is
-// healthy again. part is agent, bridge, clouddriver or mysql; n counts agents and bridges from 0, as in env.json. With
+// Restart ends a part and starts it again with the same configuration, on the same ports; it returns when the part and all
+// others that run are healthy: an agent whose bridge was restarted is not, until it has found it again. part is agent, bridge, clouddriver or mysql; n counts agents and bridges from 0, as in env.json. With
 // kill, the part gets no chance to say goodbye.
 func (e *Env) Restart(ctx context.Context, part string, n int, kill bool) error {
 	if err := e.Stop(ctx, part, n, kill); err != nil {
 		return err
 	}
-	return e.Start(ctx, part, n)
+	if err := e.Start(ctx, part, n); err != nil {
+		return err
+	}
+	all, err := e.table.List()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(p *process.Process) bool { return !p.Alive() }) {
+		return nil // ended by somebody on purpose: the others may well depend on it
+	}
+	for _, p := range all {
+		if err := awaitHealth(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Stop ends a part, and leaves it so.
