@@ -89,3 +89,6 @@ func (c *Cluster) Name() string { return c.account.Name }
 
 // Server is the API server's URL.
 func (c *Cluster) Server() string { return c.connection.server }
+
+// Close gives up the connections of a cluster that is not run (any more).
+func (c *Cluster) Close() { c.connection.close() }

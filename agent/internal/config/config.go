@@ -161,6 +161,15 @@ type TokenSource struct {
 	file  string
 }
 
+// Format hides the token from every verb: fmt does not ask the methods of a field that is not exported.
+func (t TokenSource) Format(f fmt.State, _ rune) {
+	if t.file != "" {
+		_, _ = io.WriteString(f, "token in "+t.file)
+		return
+	}
+	_, _ = io.WriteString(f, redacted)
+}
+
 // StaticToken makes a source of one value.
 func StaticToken(value string) TokenSource { return TokenSource{value: Secret(value)} }
 

@@ -39,7 +39,7 @@ func parsePermissions(n *yaml.Node) (map[string][]string, error) {
 			}
 		}
 	}
-	if len(maps) > 0 && len(permissions) == 0 {
+	if n.Kind == yaml.SequenceNode && len(maps) > 0 && len(permissions) == 0 {
 		return nil, fmt.Errorf("permissions: empty; name the roles, or remove the key to open the account to everybody")
 	}
 	return permissions, nil

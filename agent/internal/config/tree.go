@@ -45,6 +45,9 @@ func parseTree(file string, content []byte) (*tree, error) {
 	if decoder.Decode(&more) == nil {
 		return nil, fmt.Errorf("%s:%d: a second YAML document; put everything into one", file, more.Line)
 	}
+	if why := unfold(&document, map[*yaml.Node]bool{}, new(int)); why != "" {
+		return nil, fmt.Errorf("%s: %s", file, why)
+	}
 	t.root = resolve(document.Content[0])
 	if isNull(t.root) {
 		t.root = nil
@@ -55,6 +58,31 @@ func parseTree(file string, content []byte) (*tree, error) {
 	}
 	t.section(t.root, keys(), "", nil, 0)
 	return t, nil
+}
+
+// maximumNodes is far more than 10,000 accounts need, aliases counted each time that they are used.
+const maximumNodes = 1_000_000
+
+// unfold looks for aliases that hold themselves, or that multiply.
+func unfold(n *yaml.Node, above map[*yaml.Node]bool, count *int) string {
+	*count++
+	switch {
+	case above[n]:
+		return fmt.Sprintf("line %d: an alias that holds itself", n.Line)
+	case *count > maximumNodes:
+		return fmt.Sprintf("more than %d values, aliases unfolded", maximumNodes)
+	}
+	above[n] = true
+	defer delete(above, n)
+	for _, inner := range n.Content {
+		if why := unfold(inner, above, count); why != "" {
+			return why
+		}
+	}
+	if n.Kind == yaml.AliasNode {
+		return unfold(n.Alias, above, count)
+	}
+	return ""
 }
 
 // section checks each key of a section, and rewrites keys to the spelling that the rest of the package uses. account is the
