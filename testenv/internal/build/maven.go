@@ -159,13 +159,27 @@ func (c *Cache) resolve(ctx context.Context, v clouddriver, pom, path string) er
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, directory, java, maven, "-B", "-q", "dependency:build-classpath", "-Dmdep.outputFile="+path)
-	if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "io.spinnaker.clouddriver") {
-		return &MissingError{Part: "clouddriver", Cause: err, Text: "Clouddriver " + v.release + " is missing: its artifacts are neither in " +
+	_, err = run(ctx, directory, java, maven, "-B", "-q", "-Dstyle.color=never", "dependency:build-classpath", "-Dmdep.outputFile="+path)
+	if missing := unresolved(err); missing != "" && ctx.Err() == nil {
+		return &MissingError{Part: "clouddriver", Cause: errors.New(missing), Text: "Clouddriver " + v.release + " is missing: its artifacts are neither in " +
 			"../shared/clouddriver/maven beside the repository nor in the configured Maven repositories; name a repository layout with " +
 			"FAIRLEAD_CLOUDDRIVER_REPOSITORY, or do without one (--clouddriver none)"}
 	}
 	return err
+}
+
+// unresolved returns what Maven said about an artifact of Spinnaker that it did not find; empty if that was not the
+// problem.
+func unresolved(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if strings.Contains(line, "io.spinnaker") && (strings.Contains(line, "resolve") || strings.Contains(line, "find")) {
+			return strings.TrimSpace(strings.TrimPrefix(line, "[ERROR]"))
+		}
+	}
+	return ""
 }
 
 // PluginJar builds the plugin and returns its jar. It is built from a copy of the sources, so that a build in the tree is
@@ -202,7 +216,7 @@ func (c *Cache) PluginJar(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		if _, err := run(ctx, directory, java, maven, "-B", "-q", "-Dmaven.test.skip=true", "package"); err != nil {
+		if _, err := run(ctx, directory, java, maven, "-B", "-q", "-Dstyle.color=never", "-Dmaven.test.skip=true", "package"); err != nil {
 			return err
 		}
 		return os.Rename(filepath.Join(directory, "target", jar), path)
