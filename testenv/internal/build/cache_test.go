@@ -209,8 +209,8 @@ func TestAMissingToolIsNamedWithItsPackages(t *testing.T) {
 func TestMavensWordsForAMissingClouddriverAreRecognised(t *testing.T) {
 	for text, want := range map[string]string{
 		"mvn: exit status 1\n[ERROR] Some problems\n[ERROR] Non-resolvable import POM: io.spinnaker.kork:kork-bom:pom:2026.2.3 was not found": "Non-resolvable import POM: io.spinnaker.kork:kork-bom:pom:2026.2.3 was not found",
-		"mvn: exit status 1\n[ERROR] Failed to execute goal: Could not resolve dependencies: io.spinnaker.clouddriver:clouddriver-web:jar": "Failed to execute goal: Could not resolve dependencies: io.spinnaker.clouddriver:clouddriver-web:jar",
-		"mvn: exit status 1\n[ERROR] No space left on device": "",
+		"mvn: exit status 1\n[ERROR] Failed to execute goal: Could not resolve dependencies: io.spinnaker.clouddriver:clouddriver-web:jar":    "Failed to execute goal: Could not resolve dependencies: io.spinnaker.clouddriver:clouddriver-web:jar",
+		"mvn: exit status 1\n[ERROR] No space left on device":                                                                                 "",
 	} {
 		if got := unresolved(errors.New(text)); got != want {
 			t.Errorf("%q, want %q", got, want)

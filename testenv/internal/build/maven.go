@@ -175,7 +175,7 @@ func unresolved(err error) string {
 		return ""
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {
-		if strings.Contains(line, "io.spinnaker") && (strings.Contains(line, "resolve") || strings.Contains(line, "find")) {
+		if strings.Contains(line, "io.spinnaker") && (strings.Contains(line, "resolv") || strings.Contains(line, "find")) {
 			return strings.TrimSpace(strings.TrimPrefix(line, "[ERROR]"))
 		}
 	}
