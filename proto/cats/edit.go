@@ -120,7 +120,7 @@ func (inv *Inventory) cut(e *edge) {
 // count adds a member to an application or cluster, or takes one away. Like in stock Clouddriver, custom resources do
 // not make an application exist.
 func (inv *Inventory) count(member, group *record, n int32) {
-	if !member.table.typ.Native() {
+	if !member.table.core {
 		return
 	}
 	group.members += n
@@ -179,14 +179,20 @@ func (inv *Inventory) refresh(r *record) {
 	}
 }
 
-// finish turns the edit into changes: rows by key, then links by id.
+// finish turns the edit into changes: rows by key, those that go first (one that comes may have an id that MySQL takes
+// for theirs), then links by id.
 func (inv *Inventory) finish() []Change {
 	e := &inv.edit
 	var changes []Change
 	for r, before := range e.rows {
 		changes = inv.finishRow(changes, r, before)
 	}
-	slices.SortFunc(changes, func(a, b Change) int { return compareKeys(a.Key, b.Key) })
+	slices.SortFunc(changes, func(a, b Change) int {
+		if a.Kind != b.Kind {
+			return int(b.Kind) - int(a.Kind)
+		}
+		return compareKeys(a.Key, b.Key)
+	})
 	changes = inv.finishLinks(changes)
 	for i := 0; i < len(e.loose); i++ {
 		inv.forget(e.loose[i])

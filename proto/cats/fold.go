@@ -15,11 +15,11 @@ type family struct {
 }
 
 // SameID tells whether MySQL takes two ids for the same (collation utf8mb4_unicode_ci).
-func SameID(a, b string) bool { return a == b || fold(a) == fold(b) }
+func SameID(a, b string) bool { return a == b || Fold(a) == Fold(b) }
 
-// fold maps a text to one that is equal for all texts which utf8mb4_unicode_ci takes for the same: it knows neither case
+// Fold maps a text to one that is equal for all texts which utf8mb4_unicode_ci takes for the same: it knows neither case
 // nor accents, nor characters beyond the basic plane, and ignores spaces at the end.
-func fold(s string) string {
+func Fold(s string) string {
 	var folded strings.Builder
 	for _, r := range s {
 		switch {
@@ -69,7 +69,7 @@ func (f *family) enter(r *record) {
 }
 
 func (f *family) join(r *record) {
-	folded := fold(r.outPath())
+	folded := Fold(r.outPath())
 	r.odd = true
 	rivals := f.folded[folded]
 	if rivals == nil {
@@ -93,7 +93,7 @@ func (f *family) leave(r *record) []*record {
 		return nil
 	}
 	r.odd = false
-	folded := fold(r.outPath())
+	folded := Fold(r.outPath())
 	rivals := slices.DeleteFunc(f.folded[folded], func(o *record) bool { return o == r })
 	if len(rivals) == 0 {
 		delete(f.folded, folded)
@@ -108,7 +108,7 @@ func (f *family) rivals(r *record) []*record {
 	if !r.odd {
 		return nil
 	}
-	return f.folded[fold(r.outPath())]
+	return f.folded[Fold(r.outPath())]
 }
 
 // wins tells whether r is the first of its rivals in byte order.

@@ -2,6 +2,7 @@ package cats
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -63,34 +64,21 @@ func annotatedText(annotations map[string]any, key string, absent text) text {
 	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
 		return text{value, true}
 	}
-	var s string
-	if json.NewDecoder(strings.NewReader(value)).Decode(&s) != nil {
-		return text{}
+	if s, ok := scalar(value).(string); ok {
+		return text{s, true}
 	}
-	return text{s, true}
+	return text{}
 }
 
-// annotatedNumber reads what Jackson accepts as an Integer: a number, cut to its whole part, or a quoted one.
+// annotatedNumber reads what Jackson accepts as an Integer: a number, of which the fraction is cut, or a quoted integer.
 func annotatedNumber(annotations map[string]any, key string, absent number) number {
 	value, ok := annotations[key].(string)
 	if !ok {
 		return absent
 	}
-	if n, err := strconv.ParseInt(value, 10, 32); err == nil && value[0] != '+' && canonicalDigits(value) {
-		return number{int32(n), true}
-	}
-	var any any
-	decoder := json.NewDecoder(strings.NewReader(value))
-	decoder.UseNumber()
-	if decoder.Decode(&any) != nil {
-		return number{}
-	}
-	switch v := any.(type) {
+	switch v := scalar(value).(type) {
 	case json.Number:
-		if n, err := strconv.ParseInt(v.String(), 10, 32); err == nil {
-			return number{int32(n), true}
-		}
-		if f, err := v.Float64(); err == nil && f > -2147483649 && f < 2147483648 {
+		if f, err := v.Float64(); err == nil && f >= math.MinInt32 && f <= math.MaxInt32 {
 			return number{int32(f), true}
 		}
 	case string:
@@ -101,22 +89,54 @@ func annotatedNumber(annotations map[string]any, key string, absent number) numb
 	return number{}
 }
 
-// canonicalDigits tells whether an integer has no leading zero, which JSON forbids.
-func canonicalDigits(s string) bool {
-	s = strings.TrimPrefix(s, "-")
-	return len(s) == 1 || s[0] != '0'
+// ignored tells whether the object asks not to be cached, in what Jackson accepts as a Boolean. An annotation that is
+// none makes stock Clouddriver fail to cache the whole account; here it counts as false.
+func ignored(annotations map[string]any) bool {
+	value, ok := annotations[annotationIgnore].(string)
+	if !ok {
+		return false
+	}
+	switch v := scalar(value).(type) {
+	case bool:
+		return v
+	case json.Number:
+		return strings.Trim(v.String(), "-0123456789") == "" && strings.Trim(v.String(), "-0") != ""
+	case string:
+		v = strings.TrimSpace(v)
+		return v == "true" || v == "True" || v == "TRUE"
+	}
+	return false
 }
 
-// ignored tells whether the object asks not to be cached. An annotation that is no boolean makes stock Clouddriver
-// fail to cache the whole account; here it counts as false.
-func ignored(annotations map[string]any) bool {
-	value, _ := annotations[annotationIgnore].(string)
-	switch strings.Trim(strings.TrimSpace(value), `"`) {
-	case "true", "True", "TRUE":
-		return true
+// scalar reads the JSON string, number or word at the beginning of a text as Jackson does, which looks no further than
+// a string's closing quote or the space after a word. What is none of these gives nil.
+func scalar(s string) any {
+	s = strings.TrimLeft(s, " \t\r\n")
+	if !strings.HasPrefix(s, `"`) {
+		if end := strings.IndexAny(s, " \t\r\n"); end >= 0 {
+			s = s[:end]
+		}
+		switch {
+		case s == "true" || s == "false":
+			return s == "true"
+		case validNumber(s):
+			return json.Number(s)
+		}
+		return nil
 	}
-	n, err := strconv.ParseInt(value, 10, 32)
-	return err == nil && n != 0
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			var v string
+			if json.Unmarshal([]byte(s[:i+1]), &v) != nil {
+				return nil
+			}
+			return v
+		}
+	}
+	return nil
 }
 
 // parsedName is what a name alone tells.

@@ -82,8 +82,11 @@ func shortenAgent(agent string) string {
 	}
 	hash := murmurHex(agent)
 	colon := strings.IndexByte(agent, ':')
+	if colon > maximumAgentName-2 {
+		colon = -1 // Clouddriver refuses such a type
+	}
 	keep := max(maximumAgentName-len(hash)-1, colon) + 1
-	room := min(len(hash), max(maximumAgentName-colon-1, 0))
+	room := min(len(hash), maximumAgentName-colon-1)
 	return prefix(agent, keep) + hash[:room]
 }
 

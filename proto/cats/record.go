@@ -88,7 +88,7 @@ func linked(x, y *record) bool {
 	for e := y.out; e != nil && !want; e = e.nextOut {
 		want = e.to == x && e.holds()
 	}
-	return want && len(y.table.typ) <= MaximumTypeLength && len(x.table.typ) > 0
+	return want && len(y.table.typ) <= MaximumTypeLength
 }
 
 func (r *record) addEdge(to *record, kind edgeKind) *edge {

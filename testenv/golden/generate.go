@@ -56,13 +56,13 @@ func (g Generation) version(ctx context.Context, version string) (err error) {
 	}
 	return Record(ctx, Recording{
 		Kubeconfig: env.Clusters[0].Kubeconfig, DSN: env.MySQL.DSN,
-		Accounts: []string{"stock", "everything", "managed"}, Directory: out,
+		Accounts: []string{env.Clusters[0].StockAccount, "everything", "managed"}, Directory: out,
 		Progress: func(text string) { _, _ = fmt.Fprintf(g.Progress, "%s: %s\n", version, text) },
 	})
 }
 
-// configure makes Clouddriver cache all kinds, every few seconds, for three accounts that see the same cluster: stock
-// has the default settings, the other two those that change rows.
+// configure makes Clouddriver cache all kinds, every few seconds, for three accounts that see the same cluster: the
+// one that is there keeps its settings, two more have settings that change rows.
 func configure(config map[string]any) {
 	kubernetes, _ := config["kubernetes"].(map[string]any)
 	// Kinds that Kubernetes no longer has make the whole poll fail.
@@ -74,10 +74,10 @@ func configure(config map[string]any) {
 		maps.Copy(settings, more)
 		return settings
 	}
-	// What stock shows already would only make the records longer.
+	// What the first shows already would only make the records longer.
 	omit := []string{"clusterRole", "clusterRoleBinding", "apiService", "configMap", "event"}
 	kubernetes["accounts"] = []any{
-		account("stock", nil),
+		accounts[0],
 		account("everything", map[string]any{
 			"cacheAllApplicationRelationships": true, "omitKinds": omit,
 			"customResources": []any{map[string]any{"kubernetesKind": "CronTab.stable.example.com", "spinnakerKind": "serverGroups"}},

@@ -83,11 +83,7 @@ func Record(ctx context.Context, r Recording) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	objects, rows, err := r.settle(ctx, c, db)
-	if err != nil {
-		return err
-	}
-	links, err := readLinks(ctx, db)
+	objects, rows, links, err := r.settle(ctx, c, db)
 	if err != nil {
 		return err
 	}
@@ -109,28 +105,37 @@ func Record(ctx context.Context, r Recording) error {
 	return nil
 }
 
-// settle reads the cluster and the rows again and again until they agree for nearly all objects: some, such as events
-// that count, never rest.
-func (r Recording) settle(ctx context.Context, c *cluster, db *sql.DB) ([]map[string]any, []Row, error) {
-	const restless = 10
+// settle reads the cluster and the rows again and again until they agree for nearly all objects (some, such as events
+// that count, never rest) and no row or link has come or gone for a while: Clouddriver looks for new custom resources
+// every half minute only.
+func (r Recording) settle(ctx context.Context, c *cluster, db *sql.DB) ([]map[string]any, []Row, []Link, error) {
+	const restless, rest = 10, 75 * time.Second
+	since, last := time.Now(), -1
 	for {
-		before, err := c.list(ctx)
+		objects, err := c.list(ctx)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		rows, err := readRows(ctx, db)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		stale := r.stale(before, rows)
-		if stale <= restless {
-			return before, rows, nil
+		links, err := readLinks(ctx, db)
+		if err != nil {
+			return nil, nil, nil, err
 		}
-		r.Progress(fmt.Sprintf("%d rows differ from the cluster still", stale))
+		stale := r.stale(objects, rows)
+		if now := len(rows) + len(links); now != last {
+			since, last = time.Now(), now
+		}
+		if stale <= restless && time.Since(since) > rest {
+			return objects, rows, links, nil
+		}
+		r.Progress(fmt.Sprintf("%d rows differ from the cluster still; %d rows and links for %s", stale, last, time.Since(since).Round(time.Second)))
 		select {
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		case <-time.After(2 * time.Second):
+			return nil, nil, nil, ctx.Err()
+		case <-time.After(5 * time.Second):
 		}
 	}
 }
@@ -295,4 +300,3 @@ func writeLines[T any](name string, items []T) (err error) {
 	}
 	return buffered.Flush()
 }
-
