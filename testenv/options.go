@@ -29,6 +29,9 @@ type Options struct {
 	Stock bool `json:"stock"`
 	// Clusters is how many clusters there are, each with an agent; 0 means 1.
 	Clusters int `json:"clusters"`
+	// Kubeconfig, if given, is an administrator's file of a running cluster that is used instead of one of our own. Two service
+	// accounts are made in it (kube-system: fairlead-agent, spinnaker-stock) and stay.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
 	// WithoutFairlead leaves the bridge, the agents and the plugin out: a stock Clouddriver.
 	WithoutFairlead bool `json:"withoutFairlead"`
 	// DiesWithParent ends all processes with the one that starts them, however that ends.
@@ -62,6 +65,17 @@ func (o *Options) check() error {
 	}
 	if o.Clusters < 0 || o.Clusters > 20 {
 		return fmt.Errorf("%d clusters: from 1 to 20 fit on a machine", o.Clusters)
+	}
+	if o.Kubeconfig != "" {
+		if o.Clusters != 1 {
+			return errors.New("a given cluster is the only one: --kubeconfig and --clusters exclude each other")
+		}
+		if o.Kubeconfig, err = filepath.Abs(o.Kubeconfig); err != nil {
+			return err
+		}
+		if _, err := os.Stat(o.Kubeconfig); err != nil {
+			return err
+		}
 	}
 	if o.Stock && o.Clouddriver == NoClouddriver {
 		return errors.New("a stock account needs a Clouddriver")

@@ -143,6 +143,9 @@ func (u *up) addCluster(n int) error {
 		kwokPort: ports[0], agentPort: ports[1], agentMetrics: ports[2],
 		admin: newLater[struct{}](), stock: newLater[string](),
 	}
+	if u.options.Kubeconfig != "" {
+		c.kube, c.kubeconfig = nil, u.options.Kubeconfig
+	}
 	u.clusters = append(u.clusters, c)
 	info := KubeCluster{Name: name, Kubeconfig: c.kubeconfig}
 	if u.options.Stock {
@@ -262,6 +265,28 @@ func (u *up) buildKubectl(ctx context.Context) error {
 
 func (u *up) startCluster(ctx context.Context, c *clusterPart) error {
 	name := partName("kube", c.n)
+	if c.kube == nil {
+		u.progress.begin(name, "the given cluster is asked")
+		if err := probe(ctx, kubeHealth+c.kubeconfig); err != nil {
+			return fmt.Errorf("the cluster of %s: %w", c.kubeconfig, err)
+		}
+		u.progress.ready(name, "uses the cluster of %s", c.kubeconfig)
+	} else if err := u.startPlane(ctx, name, c); err != nil {
+		return err
+	}
+	c.admin.set(struct{}{})
+	if u.options.Stock {
+		if err := u.makeStockAccess(ctx, c); err != nil {
+			return err
+		}
+	}
+	if c.kube == nil {
+		return nil // it has nodes of its own
+	}
+	return u.startKwok(ctx, c)
+}
+
+func (u *up) startPlane(ctx context.Context, name string, c *clusterPart) error {
 	u.progress.begin(name, "is looked for")
 	program, err := u.cache.Go(ctx, build.Kube())
 	if err != nil {
@@ -278,13 +303,7 @@ func (u *up) startCluster(ctx context.Context, c *clusterPart) error {
 		return err
 	}
 	u.progress.ready(name, "cluster %s ready on %s", c.name, loopback(c.kube.port))
-	c.admin.set(struct{}{})
-	if u.options.Stock {
-		if err := u.makeStockAccess(ctx, c); err != nil {
-			return err
-		}
-	}
-	return u.startKwok(ctx, c)
+	return nil
 }
 
 func (u *up) makeStockAccess(ctx context.Context, c *clusterPart) error {
