@@ -302,6 +302,3 @@ func (w *world) owners(namespace, object string) []any {
 	}
 	return all
 }
-
-// volatileText blanks what differs between two runs of the same command.
-func volatileText(text string) string { return text }

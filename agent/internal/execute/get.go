@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/resource"
 	"k8s.io/client-go/restmapper"
-	"k8s.io/kubectl/pkg/scheme"
 )
 
 func (r *run) get(op *linkv1.Get) error {
@@ -49,7 +48,7 @@ func (r *run) list(op *linkv1.List) error {
 	if err != nil {
 		return err
 	}
-	items := &items{output: r.output}
+	items := &items{output: r.output, metadata: `{"resourceVersion":""}`}
 	var errs []error
 	for _, m := range mappings {
 		err := r.listKind(m, op, items.write)
@@ -77,7 +76,7 @@ func (r *run) listKind(mapping *meta.RESTMapping, op *linkv1.List, item func(map
 		body, err := client.Get().
 			NamespaceIfScoped(r.namespaceFor(mapping, op.GetNamespace()), mapping.Scope.Name() == meta.RESTScopeNameNamespace).
 			Resource(mapping.Resource.Resource).
-			VersionedParams(&options, scheme.ParameterCodec).
+			VersionedParams(&options, metav1.ParameterCodec).
 			Stream(r.ctx)
 		if err != nil {
 			return resource.EnhanceListError(err, options, mapping.Resource.String())

@@ -117,7 +117,7 @@ func (w *world) run(op *linkv1.Operation) said {
 	outcome := w.executor.Run(ctx, op, &stdout)
 	out := words(outcome)
 	out.stdout = stdout.String() + out.stdout
-	if out.exit == 0 && op.GetDelete() != nil && len(outcome.GetEffects()) == 0 {
+	if out.exit == 0 && op.GetDelete() != nil && op.GetDelete().GetName() == "" && len(outcome.GetEffects()) == 0 {
 		out.stdout = "No resources found\n"
 	}
 	return out
@@ -170,12 +170,31 @@ func words(o *linkv1.Outcome) said {
 }
 
 // volatile fields differ between any two objects, status is written by controllers at their own pace.
-var volatile = []string{"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "managedFields", "status", "clusterIP", "clusterIPs", "nodePort"}
+var volatile = []string{"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "managedFields", "status", "clusterIP", "clusterIPs", "nodePort",
+	"deployment.kubernetes.io/revision"}
 
 // documents decodes a stream of JSON documents and blanks what must differ.
+// volatileTexts stand inside of texts, and differ from run to run.
+var volatileTexts = []struct {
+	pattern *regexp.Regexp
+	with    string
+}{
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "UID"},
+	{regexp.MustCompile(`(kube-api-access|job|made)-[a-z0-9]{5}`), "$1-RANDOM"},
+	{regexp.MustCompile(`(resourceVersion\\*":\\*")\d+`), "${1}0"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
+}
+
+func volatileText(text string) string {
+	for _, v := range volatileTexts {
+		text = v.pattern.ReplaceAllString(text, v.with)
+	}
+	return text
+}
+
 func documents(t *testing.T, text, namespace string) []any {
 	t.Helper()
-	decoder := json.NewDecoder(strings.NewReader(strings.ReplaceAll(text, namespace, "NAMESPACE")))
+	decoder := json.NewDecoder(strings.NewReader(volatileText(strings.ReplaceAll(text, namespace, "NAMESPACE"))))
 	var all []any
 	for decoder.More() {
 		var v any

@@ -37,7 +37,7 @@ func (r *run) printAll(objects []runtime.Object) error {
 	if len(objects) == 1 {
 		return r.print(objects[0])
 	}
-	list := &items{output: r.output}
+	list := &items{output: r.output, metadata: "{}"}
 	for _, o := range objects {
 		u, ok := o.(*unstructured.Unstructured)
 		if !ok {
@@ -67,7 +67,9 @@ func encode(object map[string]any) ([]byte, error) {
 // items streams a v1 List.
 type items struct {
 	output io.Writer
-	some   bool
+	// metadata of the list, which kubectl gives a resourceVersion when it read it and none when it made it.
+	metadata string
+	some     bool
 }
 
 func (i *items) write(object map[string]any) error {
@@ -91,7 +93,7 @@ func (i *items) end() error {
 	if !i.some {
 		text = `{"apiVersion":"v1","items":[],`
 	}
-	if _, err := io.WriteString(i.output, text+`"kind":"List","metadata":{"resourceVersion":""}}`+"\n"); err != nil {
+	if _, err := io.WriteString(i.output, text+`"kind":"List","metadata":`+i.metadata+"}\n"); err != nil {
 		return &outputError{err}
 	}
 	return nil
