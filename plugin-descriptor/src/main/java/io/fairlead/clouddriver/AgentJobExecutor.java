@@ -79,12 +79,14 @@ final class AgentJobExecutor implements JobExecutor {
     boolean read = reads(arguments);
     Command command = new Command(Instant.now().plus(timeout).plus(GRACE));
     T output = null;
-    try (command) {
+    try {
       command.stream = bridge.stream("Execute", message(account, arguments, request), timeout.plus(GRACE));
       output = consumer.consume(new BufferedReader(new InputStreamReader(new Unclosed(command), StandardCharsets.UTF_8)));
       command.transferTo(OutputStream.nullOutputStream()); // a consumer may leave before the end; the exit comes last
     } catch (Exception e) {
       command.failed(e, account, read);
+    } finally {
+      command.end();
     }
     boolean success = command.exited && command.code == 0 && command.failure == null;
     if (output == null) {
@@ -227,8 +229,8 @@ final class AgentJobExecutor implements JobExecutor {
       return failure == null ? said : said + "error: " + failure + "\n";
     }
 
-    @Override
-    public void close() {
+    /** Not close, which is what a consumer calls when it has read enough: the exit code is still to come. */
+    void end() {
       if (stream != null) {
         stream.close();
       }

@@ -125,6 +125,24 @@ class AgentJobExecutorTest {
   }
 
   @Test
+  void aConsumerThatClosesItsReaderEarlyDoesNotMissTheExit() {
+    bridge.execute = (request, out) -> {
+      FakeBridge.frame(out, "stdout", "one\ntwo\n");
+      Thread.sleep(200);
+      FakeBridge.frame(out, "stderr", "Warning: late\n");
+      FakeBridge.exit(out, "{}");
+    };
+    JobResult<String> result = executor.runJob(request("agent://a", "get", "pod"), reader -> {
+      try (reader) {
+        return reader.readLine();
+      }
+    });
+    assertEquals(JobResult.Result.SUCCESS, result.getResult(), result.getError());
+    assertEquals("one", result.getOutput());
+    assertEquals("Warning: late\n", result.getError());
+  }
+
+  @Test
   void muchOutputComesThrough() {
     String line = "x".repeat(60_000) + "\n";
     bridge.execute = (request, out) -> {
