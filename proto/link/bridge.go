@@ -87,7 +87,6 @@ type Bridge struct {
 	draining   bool
 	drainUntil time.Time
 	leaving    bool
-	busy       bool
 
 	accounts map[string]*bridgeAccount
 	order    []*bridgeAccount

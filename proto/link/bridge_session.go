@@ -32,7 +32,6 @@ func (b *Bridge) ReceivedSession(now time.Time, frame *linkv1.SessionUp) {
 			b.leaving = true
 			b.act(Note{What: NoteDraining, Reason: f.Goodbye.GetReason()})
 		}
-		b.closeIfLeft()
 	}
 }
 
@@ -227,15 +226,10 @@ func (b *Bridge) Drain(now time.Time, addresses []string, reason string) {
 		GraceMs: uint32(b.cfg.Grace.Milliseconds()), Addresses: addresses, Reason: reason}}})
 }
 
-// Busy tells whether operations of the session run: a session that is left waits for them.
+// Busy tells whether operations of the session are open, at each tick: a session whose agent said goodbye ends when none is.
 func (b *Bridge) Busy(now time.Time, busy bool) {
 	b.tell(now)
-	b.busy = busy
-	b.closeIfLeft()
-}
-
-func (b *Bridge) closeIfLeft() {
-	if b.leaving && !b.busy {
+	if b.leaving && !busy {
 		b.Close(b.now, linkv1.Close_CODE_DRAINED, "the agent left", 0)
 	}
 }

@@ -20,6 +20,7 @@ const (
 func (c *LedgerConfig) complete() {
 	setDefault(&c.Running, 32)
 	setDefault(&c.Waiting, 256)
+	c.Waiting = max(c.Waiting, 0)
 	setDefault(&c.Bytes, 64<<20)
 	setDefault(&c.Results, 1024)
 	setDefault(&c.Marks, 65_536)
@@ -28,7 +29,7 @@ func (c *LedgerConfig) complete() {
 
 // LedgerConfig bounds the operations of an Agent.
 type LedgerConfig struct {
-	// Running (32) operations at once; Waiting (256) more until one ends. Further ones are not started.
+	// Running (32) operations at once; Waiting (256; negative: none) more until one ends. Further ones are not started.
 	Running, Waiting int
 	// Bytes (64 MiB) of output kept for running and finished operations; Results (1,024) finished ones kept.
 	Bytes, Results int
@@ -54,6 +55,8 @@ type ledger struct {
 	active, finished []*entry
 	ready            queue[*entry]
 	running          int
+	// results counts finished ones that ran here; the others only answer that they did not, or that their result is lost.
+	results int
 	// mutations counts entries that change something; bytes is the output that is kept.
 	mutations, bytes int
 	leaving          string
@@ -79,8 +82,8 @@ type entry struct {
 	cancelled bool
 	// abandoned: the caller wants nothing of it any more.
 	abandoned bool
-	// gone: it left the ledger; queues may still hold it.
-	gone bool
+	// ran: it was begun by this entry. gone: it left the ledger; queues may still hold it.
+	ran, gone bool
 
 	// Output [base, produced) is kept in chunks; [.., sent) went out in this session; up to limit may.
 	chunks               [][]byte
@@ -254,7 +257,7 @@ func (l *ledger) run(now time.Time) {
 			return
 		}
 		if e.state == entryWaiting {
-			e.state = entryRunning
+			e.state, e.ran = entryRunning, true
 			l.running++
 			l.do(StartOperation{ID: e.id, Account: e.account, Operation: e.operation, Mutation: e.mutation, Timeout: e.deadline.Sub(now)})
 			e.operation = nil
@@ -275,8 +278,15 @@ func (l *ledger) conclude(e *entry, outcome *linkv1.Outcome) {
 	l.active = withoutEntry(l.active, e)
 	e.operation, e.outcome, e.state = nil, outcome, entryFinished
 	l.finished = append(l.finished, e)
-	for len(l.finished) > l.cfg.Results {
-		l.evict()
+	if e.ran {
+		l.results++
+	}
+	// Answers without a result are small, and must not push results out.
+	for l.results > l.cfg.Results {
+		l.evict(true)
+	}
+	for len(l.finished)-l.results > 4*l.cfg.Results {
+		l.evict(false)
 	}
 	l.wake(e)
 }
@@ -290,13 +300,12 @@ func withoutEntry(list []*entry, e *entry) []*entry {
 	return list
 }
 
-// evict drops the oldest result, if possible one that no bridge waits for at the moment.
-func (l *ledger) evict() {
-	victim := l.finished[0]
+// evict drops the oldest finished entry of a sort, if possible one that no bridge waits for at the moment.
+func (l *ledger) evict(ran bool) {
+	var victim *entry
 	for _, e := range l.finished {
-		if !e.asked {
+		if e.ran == ran && (victim == nil || victim.asked && !e.asked) {
 			victim = e
-			break
 		}
 	}
 	l.remove(victim)
@@ -322,6 +331,9 @@ func (l *ledger) remove(e *entry) {
 	l.discard(e)
 	delete(l.entries, e.id)
 	l.finished = withoutEntry(l.finished, e)
+	if e.ran {
+		l.results--
+	}
 	if !e.mutation {
 		return
 	}

@@ -9,7 +9,7 @@ import (
 
 func TestPlainPathFromConnectToAgreement(t *testing.T) {
 	w := newWorld(1)
-	b := w.addBridge("b", nil)
+	b := w.addBridge("b", nil, OperationsConfig{})
 	n := w.addAgent("a", []string{"prod"}, nil)
 	for _, name := range []string{"alpha", "beta", "bravo"} {
 		w.clusters["prod"].put(name)

@@ -2,6 +2,7 @@ package link
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ func newWorld(seed uint64) *world {
 type agentNode struct {
 	w     *world
 	name  string
+	bare  bool
 	skew  time.Duration
 	names []string
 	tune  func(*AgentConfig)
@@ -81,6 +83,11 @@ type bridgeNode struct {
 	outputs  map[string]string
 	ended    map[string]Finished
 	stopped  bool
+	// operations limits the bridge's operations; stalled callers take no output.
+	operations OperationsConfig
+	stalled    map[string]bool
+	// last tells how the last request ended, for scripts.
+	last string
 }
 
 type request struct {
@@ -104,6 +111,8 @@ type connection struct {
 	opened bool
 	// cut streams deliver nothing any more, in one direction.
 	cutUp, cutDown bool
+	// started is the last order to start, for delivering it once more.
+	started *linkv1.OperationDown
 	// left: the agent's end is gone; hung: the bridge's end.
 	left, hung bool
 	instance   string
@@ -122,6 +131,13 @@ func (w *world) addAgent(name string, accounts []string, tune func(*AgentConfig)
 }
 
 func (n *agentNode) instance() string { return n.core.cfg.Agent.GetInstance() }
+
+func (n *agentNode) types() []string {
+	if n.bare {
+		return []string{podType}
+	}
+	return []string{podType, svcType, appType}
+}
 
 func (n *agentNode) clock() time.Time { return n.w.now.Add(n.skew) }
 
@@ -149,16 +165,23 @@ func (n *agentNode) start() {
 }
 
 func (n *agentNode) declare(removed []string) {
+	for a := range n.records {
+		if !slices.Contains(n.names, a) {
+			delete(n.records, a)
+			delete(n.watches, a)
+		}
+	}
 	var served []Served
 	for _, a := range n.names {
 		if n.records[a] == nil {
 			n.records[a], n.watches[a] = newInventory(a), &watchNode{}
+			n.records[a].bare = n.bare
 		}
 		served = append(served, Served{Account: &linkv1.Account{Name: a}, Records: n.records[a]})
 	}
 	n.core.SetAccounts(n.clock(), served, removed)
 	for _, a := range n.names {
-		n.core.Watches(a, modelTypes)
+		n.core.Watches(a, n.types())
 		n.core.SetFacts(&linkv1.Facts{Account: a, ServerVersion: "v1"})
 	}
 	n.actions()
@@ -184,9 +207,9 @@ func (n *agentNode) relist(account string) {
 	for _, name := range toItems(c.objects).sorted() {
 		wn.list = append(wn.list, event{name: name, version: c.objects[name]})
 	}
-	n.core.NotLive(account, podType)
-	n.core.NotLive(account, svcType)
-	n.core.NotLive(account, appType)
+	for _, typ := range n.types() {
+		n.core.NotLive(account, typ)
+	}
 	n.actions()
 }
 
@@ -207,9 +230,9 @@ func (n *agentNode) observe(account string) bool {
 			n.put(account, inv.delete(name))
 		}
 		wn.listing, inv.listing = false, nil
-		n.core.Live(n.clock(), account, podType)
-		n.core.Live(n.clock(), account, svcType)
-		n.core.Live(n.clock(), account, appType)
+		for _, typ := range n.types() {
+			n.core.Live(n.clock(), account, typ)
+		}
 	case wn.from < len(c.events):
 		wn.from++
 		n.see(account, c.events[wn.from-1])
@@ -305,6 +328,9 @@ func (n *agentNode) fetch() bool {
 	f := n.fetches[0]
 	n.fetches = n.fetches[1:]
 	inv, c := n.records[f.Account], n.w.clusters[f.Account]
+	if inv == nil {
+		return true
+	}
 	for _, key := range f.Keys {
 		name := strings.TrimPrefix(key, "ns/")
 		version, there := c.objects[name]
@@ -361,8 +387,8 @@ func (n *agentNode) tick() {
 	n.actions()
 }
 
-func (w *world) addBridge(name string, tune func(*BridgeConfig)) *bridgeNode {
-	b := &bridgeNode{w: w, name: name, tune: tune}
+func (w *world) addBridge(name string, tune func(*BridgeConfig), limits OperationsConfig) *bridgeNode {
+	b := &bridgeNode{w: w, name: name, tune: tune, operations: limits}
 	w.bridges = append(w.bridges, b)
 	b.start()
 	return b
@@ -371,7 +397,8 @@ func (w *world) addBridge(name string, tune func(*BridgeConfig)) *bridgeNode {
 func (b *bridgeNode) clock() time.Time { return b.w.now.Add(b.skew) }
 
 func (b *bridgeNode) start() {
-	b.ops, _ = NewOperations(OperationsConfig{})
+	b.ops, _ = NewOperations(b.operations)
+	b.stalled = map[string]bool{}
 	b.outputs, b.ended = map[string]string{}, map[string]Finished{}
 	b.requests = nil
 	for _, c := range b.sessions {
@@ -430,7 +457,9 @@ func (c *connection) route(n Note) {
 		ops.Serve(now, c.id, n.Account, false)
 	case NoteAttached, NoteContinued:
 		ops.Serve(now, c.id, n.Account, true)
-	case NoteWithdrawn:
+	case NoteDetached, NoteStandby:
+		ops.Serve(now, c.id, n.Account, false)
+	case NoteWithdrawn, NoteRefused:
 		ops.Withdraw(now, c.id, n.Account)
 	case NoteDraining:
 		ops.Drain(now, c.id)
@@ -469,23 +498,30 @@ func (b *bridgeNode) request(i int) {
 	r := b.requests[i]
 	b.requests = append(b.requests[:i:i], b.requests[i+1:]...)
 	c, now, db := r.conn, b.clock(), b.w.db
+	b.last = ""
 	switch a := r.action.(type) {
 	case Attach:
-		c.core.AttachDone(now, db.attach(a))
+		result := db.attach(a)
+		b.last = howEnded(false, result.Err)
+		c.core.AttachDone(now, result)
 	case Write:
 		result := db.write(a)
+		b.last = howEnded(result.Fenced, result.Err)
 		if b.w.watch.write != nil {
 			b.w.watch.write(a, result)
 		}
 		c.core.WriteDone(now, result)
 	case ReadDigest:
-		c.core.DigestDone(now, db.digest(a))
+		result := db.digest(a)
+		b.last = howEnded(false, result.Err)
+		c.core.DigestDone(now, result)
 	case ReadEntries:
 		c.core.EntriesDone(now, db.entries(a))
 	case ReadGroups:
 		c.core.GroupsDone(now, db.groupsOf(a))
 	case Sweep:
 		result := db.sweep(a)
+		b.last = howEnded(result.Fenced, result.Err)
 		if b.w.watch.sweep != nil {
 			b.w.watch.sweep(a, result)
 		}
@@ -494,13 +530,25 @@ func (b *bridgeNode) request(i int) {
 	c.actions()
 }
 
+func howEnded(fenced bool, err error) string {
+	switch {
+	case fenced:
+		return ": fenced"
+	case err != nil:
+		return ": failed"
+	}
+	return ""
+}
+
 // events hands the callers what is for them.
 func (b *bridgeNode) events() {
 	for e := b.ops.NextEvent(); e != nil; e = b.ops.NextEvent() {
 		switch e := e.(type) {
 		case Output:
 			b.outputs[e.ID] += string(e.Data)
-			b.ops.Consumed(e.ID, len(e.Data))
+			if !b.stalled[e.ID] {
+				b.ops.Consumed(e.ID, len(e.Data))
+			}
 		case Finished:
 			b.ended[e.ID] = e
 			if b.w.watch.finished != nil {
@@ -544,7 +592,7 @@ func (n *agentNode) execute(id string) {
 		r.effect = true
 		n.w.effects[id]++
 	case r.left > 0:
-		if n.core.OutputRoom(id) > 8 {
+		if n.core.OutputRoom(id) >= len("part1 ") {
 			r.left--
 			n.core.Output(id, []byte("part"+strconv.Itoa(3-r.left)+" "))
 		}
@@ -713,6 +761,9 @@ func (c *connection) deliverOperationDown() bool {
 	}
 	f := c.opDn[0]
 	c.opDn = c.opDn[1:]
+	if f.GetStart() != nil {
+		c.started = f
+	}
 	c.agent.core.ReceivedOperation(c.agent.clock(), f)
 	c.agent.actions()
 	return true

@@ -18,7 +18,7 @@ var (
 )
 
 // episodeSteps of chaos, then calm until everything agrees: then the next world begins.
-const episodeSteps = 2_000
+const episodeSteps = 3_000
 
 // A simulation is one world under faults, with the invariants of the design checked after each step. Everything that happens follows from
 // the seed.
@@ -76,13 +76,13 @@ func newSimulation(t *testing.T, seed uint64, m mutant) *simulation {
 	for i := range 9 {
 		s.names = append(s.names, string(rune('a'+i%3))+strconv.Itoa(i))
 	}
-	s.db.fenceless = m == ignoresFence
+	s.db.fenceless, s.db.maxBody = m == ignoresFence, 100
 	s.db.regressed = func(account, key string, before written, version int) {
 		s.fail("row %s of %s went from version %d back to %d by the same process", key, account, before.version, version)
 	}
 	s.watch = watcher{write: s.wrote, sweep: s.swept, sent: s.sentInventory, ack: s.acknowledged, finished: s.finished}
 	for i := range 2 {
-		b := s.addBridge("bridge"+strconv.Itoa(i), s.tuneBridge(s.random))
+		b := s.addBridge("bridge"+strconv.Itoa(i), s.tuneBridge(s.random), OperationsConfig{Window: 8 + s.random.IntN(20)})
 		b.skew = s.skew()
 	}
 	for i, accounts := range [][]string{{"prod", "stage"}, {"prod"}, {"stage"}} {
@@ -111,6 +111,10 @@ func (s *simulation) tuneBridge(r *rand.Rand) func(*BridgeConfig) {
 	window, pipeline, resyncs, backlog := 100+r.IntN(2000), 1+r.IntN(4), 1+r.IntN(2), 4+r.IntN(20)
 	return func(c *BridgeConfig) {
 		c.Window, c.Pipeline, c.Resyncs, c.Backlog = window, pipeline, resyncs, backlog
+		if pipeline > 2 {
+			// Otherwise only the database knows the limit.
+			c.MaximumBody = s.db.maxBody
+		}
 		c.ResyncWait, c.Age, c.Grace = 20*time.Second, 10*time.Minute, 10*time.Second
 	}
 }
@@ -259,7 +263,7 @@ func (s *simulation) bounds() {
 		if sum != n.core.bytes {
 			s.fail("%s: its outboxes have %d bytes and it counts %d", n.name, sum, n.core.bytes)
 		}
-		if l := &n.core.ledger; l.running > l.cfg.Running || len(l.finished) > l.cfg.Results || l.bytes < 0 {
+		if l := &n.core.ledger; l.running > l.cfg.Running || l.results > l.cfg.Results || len(l.finished) > 5*l.cfg.Results || l.bytes < 0 {
 			s.fail("%s: %d operations run, %d results, %d bytes", n.name, l.running, len(l.finished), l.bytes)
 		}
 	}
@@ -289,31 +293,31 @@ func (s *simulation) connection() *connection {
 func (s *simulation) step() {
 	s.steps++
 	switch p := s.random.IntN(1000); {
-	case p < 120:
+	case p < 40:
 		s.change()
-	case p < 250:
+	case p < 150:
 		n := s.agent()
 		n.observe(n.names[s.random.IntN(len(n.names))])
-	case p < 300:
+	case p < 180:
 		s.agent().fetch()
-	case p < 450:
+	case p < 350:
 		n := s.agent()
 		if c := n.session; c != nil && len(c.up)+len(c.invUp)+len(c.opUp) < 12 {
 			n.sendUp()
 		}
-	case p < 800:
+	case p < 780:
 		s.move()
 	case p < 900:
 		if b := s.bridge(); !b.stopped && len(b.requests) > 0 {
 			s.request(b)
 		}
-	case p < 940:
+	case p < 960:
 		s.operate()
-	case p < 970:
+	case p < 980:
 		s.time()
-	case p < 985:
+	case p < 993:
 		s.connect()
-	default:
+	case s.steps > 300:
 		s.fault()
 	}
 	s.bounds()
@@ -321,9 +325,6 @@ func (s *simulation) step() {
 
 func (s *simulation) change() {
 	c := s.clusters[s.accounts[s.random.IntN(len(s.accounts))]]
-	if s.random.IntN(12) > 0 {
-		return
-	}
 	name := s.names[s.random.IntN(len(s.names))]
 	if s.random.IntN(3) == 0 {
 		c.delete(name)
@@ -333,50 +334,46 @@ func (s *simulation) change() {
 	s.log("cluster %s: %s is at %d", c.account, name, c.objects[name])
 }
 
-// move makes one step of one connection.
+// move makes one step of one connection: what comes first is chance.
 func (s *simulation) move() {
 	c := s.connection()
 	if c == nil {
 		return
 	}
-	agent, bridge := c.agent, c.bridge
-	if s.random.IntN(2) == 0 {
-		if bridge.stopped {
-			return
+	c.openStreams()
+	first := s.random.IntN(8)
+	for i := range 8 {
+		if s.moveStream(c, (first+i)%8) {
+			break
 		}
-		c.openStreams()
-		switch s.random.IntN(6) {
-		case 0, 1:
-			if len(c.down)+len(c.invDn)+len(c.opDn) < 12 {
-				c.sendDown()
-			}
-		case 2:
-			c.deliverSessionUp()
-		case 3:
-			c.deliverInventoryUp()
-		case 4:
-			c.deliverOperationUp()
-		case 5:
-			c.deliverEnd()
-		}
-		return
 	}
-	switch s.random.IntN(4) {
+	if n := c.agent; s.mutant == forgetsOperations && n.session == nil {
+		n.core.ledger = newLedger(n.core.cfg.Ledger, n.core.act)
+	}
+}
+
+func (s *simulation) moveStream(c *connection, stream int) bool {
+	runs := !c.bridge.stopped
+	switch stream {
 	case 0:
-		c.deliverSessionDown()
+		return c.deliverSessionDown()
 	case 1:
 		if s.mutant == losesWants && len(c.invDn) > 0 && len(c.invDn[0].GetWant().GetKeys()) > 0 {
 			c.invDn = c.invDn[1:]
-			return
 		}
-		c.deliverInventoryDown()
+		return c.deliverInventoryDown()
 	case 2:
-		c.deliverOperationDown()
+		return c.deliverOperationDown()
 	case 3:
-		c.deliverEnd()
-	}
-	if s.mutant == forgetsOperations && agent.session == nil {
-		agent.core.ledger = newLedger(agent.core.cfg.Ledger, agent.core.act)
+		return runs && len(c.down)+len(c.invDn)+len(c.opDn) < 12 && c.sendDown()
+	case 4:
+		return runs && c.deliverSessionUp()
+	case 5:
+		return runs && c.deliverInventoryUp()
+	case 6:
+		return runs && c.deliverOperationUp()
+	default:
+		return runs && c.deliverEnd()
 	}
 }
 
@@ -517,7 +514,7 @@ func (s *simulation) retryStandby(b *bridgeNode) {
 
 func (s *simulation) connect() {
 	n, b := s.agent(), s.bridge()
-	if n.session == nil && !b.stopped {
+	if n.session == nil && !b.stopped && n.core.leaving == "" {
 		s.log("%s connects to %s", n.name, b.name)
 		n.connect(b)
 	}
@@ -571,6 +568,18 @@ func (s *simulation) fault() {
 		for _, a := range s.accounts {
 			s.db.tables(a).group(groupKey{typ: "old"})["ns/old"] = 1
 		}
+	case p < 97:
+		n := s.agents[0]
+		if n.names = []string{"prod"}; s.random.IntN(2) == 0 {
+			n.names = s.accounts
+		}
+		s.log("%s serves %v", n.name, n.names)
+		n.declare(nil)
+	default:
+		n := s.agent()
+		s.log("%s says goodbye", n.name)
+		n.core.Goodbye(n.clock(), "")
+		n.actions()
 	}
 }
 
@@ -686,6 +695,14 @@ func (s *simulation) converge() {
 	for _, b := range s.bridges {
 		b.stopped = false
 	}
+	for _, n := range s.agents {
+		if n.core.leaving != "" {
+			n.lose("it ended")
+			n.start()
+		}
+	}
+	s.agents[0].names = s.accounts
+	s.agents[0].declare(nil)
 	for range 360 {
 		for _, n := range s.agents {
 			if n.session == nil {
@@ -728,6 +745,9 @@ func (s *simulation) calmly() {
 			}
 			for _, id := range append([]string(nil), n.order...) {
 				before := n.runs[id]
+				if before == nil {
+					continue
+				}
 				was := *before
 				n.execute(id)
 				s.checkEffect(strings.SplitN(id, "~", 2)[0])
@@ -815,4 +835,31 @@ func TestSimulationUnderFaults(t *testing.T) {
 		}
 	}
 	t.Logf("%d steps from seed %d, %.0f steps/s", steps, seed, float64(steps)/time.Since(begin).Seconds())
+}
+
+// TestSimulationFindsPlantedBugs shows that the invariants are looked at: each has a bug that only it keeps out.
+func TestSimulationFindsPlantedBugs(t *testing.T) {
+	for m, says := range map[mutant]string{
+		acksBeforeCommit:  "was acknowledged and not committed",
+		sweepsPartly:      "did not end a complete snapshot",
+		ignoresFence:      "was committed while the fence was at",
+		forgetsOperations: "took effect",
+		losesWants:        "after the last fault",
+	} {
+		t.Run(string(m), func(t *testing.T) {
+			total := 0
+			for seed := uint64(1); total < 2_000_000; seed++ {
+				steps, failed := episode(t, seed, m)
+				total += steps
+				if strings.Contains(failed, says) {
+					t.Logf("found after %d steps: %s", total, failed)
+					return
+				}
+				if failed != "" {
+					t.Logf("seed %d: something else first: %s", seed, failed)
+				}
+			}
+			t.Fatalf("not found in %d steps", total)
+		})
+	}
 }

@@ -24,16 +24,20 @@ const (
 	appType = "applications"
 )
 
-var modelTypes = []string{podType, appType}
-
 func appOf(name string) string { return name[:1] }
 
+// body is an object's; every fifth version of names that end in 8 is longer than a small database takes.
 func body(typ, name string, version int) []byte {
-	return []byte(typ + "/" + name + "#" + strconv.Itoa(version))
+	b := typ + "/" + name + "#" + strconv.Itoa(version)
+	if strings.HasSuffix(name, "8") && version%5 == 0 && version > 0 {
+		b += "#" + strings.Repeat("x", 200)
+	}
+	return []byte(b)
 }
 
 func versionOf(body []byte) int {
 	_, v, _ := strings.Cut(string(body), "#")
+	v, _, _ = strings.Cut(v, "#")
 	n, _ := strconv.Atoi(v)
 	return n
 }
@@ -128,6 +132,8 @@ func (m items) digest(links bool) (count, xor uint64) {
 // inventory is an agent's records of one account, as cats.Inventory keeps them.
 type inventory struct {
 	account string
+	// bare objects have neither links nor applications.
+	bare    bool
 	objects map[string]int
 	groups  map[groupKey]items
 	links   map[string]*linkv1.Link
@@ -161,6 +167,9 @@ func (v *inventory) put(name string, version int) []*linkv1.Change {
 		return nil
 	}
 	changes := v.render(name, version)
+	if v.bare {
+		return changes
+	}
 	if known && old%3 != version%3 {
 		l := modelLink(name, old)
 		id := modelLinkID(v.account, l)
@@ -183,6 +192,9 @@ func (v *inventory) render(name string, version int) []*linkv1.Change {
 	v.objects[name] = version
 	b := body(podType, name, version)
 	v.group(podGroup)[rowKey(nameOf(modelKey(podType, name)))] = bodyHash(b)
+	if v.bare {
+		return []*linkv1.Change{putRow(podType, name, b)}
+	}
 	l := modelLink(name, version)
 	id := modelLinkID(v.account, l)
 	v.group(linkGroup)[id] = 0
@@ -198,6 +210,9 @@ func (v *inventory) delete(name string) []*linkv1.Change {
 	delete(v.objects, name)
 	delete(v.listing, name)
 	delete(v.group(podGroup), rowKey(nameOf(modelKey(podType, name))))
+	if v.bare {
+		return []*linkv1.Change{deleteRow(podType, name)}
+	}
 	l := modelLink(name, version)
 	id := modelLinkID(v.account, l)
 	delete(v.group(linkGroup), id)
@@ -444,10 +459,16 @@ func (d *database) sweep(s Sweep) SweepResult {
 }
 
 // differs tells what an account's tables lack or have too much against its cluster; empty: nothing.
-func (d *database) differs(c *cluster) string {
+func (d *database) differs(c *cluster) string { return d.differsFrom(c, false) }
+
+func (d *database) differsFrom(c *cluster, bare bool) string {
 	want := newInventory(c.account)
+	want.bare = bare
 	for name, version := range c.objects {
 		want.put(name, version)
+		if len(body(podType, name, version)) > d.maxBody {
+			delete(want.groups[podGroup], rowKey(nameOf(modelKey(podType, name))))
+		}
 	}
 	t := d.tables(c.account)
 	var all []string
