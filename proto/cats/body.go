@@ -6,19 +6,26 @@ import (
 	"strings"
 )
 
-// appendBody writes the row of an object: what Clouddriver's KubernetesCacheData makes of it, with the relationships
-// that the object itself names.
+// encodeBody writes the row of an object: what Clouddriver's KubernetesCacheData makes of it, with the relationships
+// that the object itself names, and the object as kubectl prints it, without managed fields and secrets. The result is
+// good until the next call.
 func (inv *Inventory) encodeBody(o *object) ([]byte, error) {
 	e := &inv.encoder
 	e.out, e.keys, e.deep = e.out[:0], e.keys[:0], 0
 	e.out = append(e.out, `{"attributes":{"apiVersion":`...)
 	e.string(strings.ToLower(o.apiVersion))
 	e.out = append(e.out, `,"fullResourceName":`...)
-	e.string(string(o.key.Type) + " " + o.key.Name)
+	e.string(string(o.key.Type))
+	e.out = append(e.out[:len(e.out)-1], ' ')
+	e.stringRest(o.key.Name)
 	e.out = append(e.out, `,"kind":`...)
 	e.string(string(o.key.Type))
 	e.out = append(e.out, `,"manifest":`...)
-	if err := o.encodeManifest(e); err != nil {
+	manifest := inManifest
+	if o.key.Type == secret {
+		manifest = inSecret
+	}
+	if err := e.object(o.raw, manifest); err != nil {
 		return nil, err
 	}
 	e.out = append(e.out, `,"moniker":`...)
@@ -59,27 +66,6 @@ func logicalBody(account string, k Key) []byte {
 	return e.out
 }
 
-// encodeManifest writes the object as kubectl prints it, without managed fields and secrets. Annotations always exist,
-// because Clouddriver adds an empty map when it looks for them.
-func (o *object) encodeManifest(e *encoder) error {
-	var inAnnotations members
-	override := make(members, 0, 3)
-	if o.key.Type == secret {
-		// The last applied configuration repeats the data.
-		inAnnotations = members{{name: annotationLastApplied}}
-		override = append(override, member{name: "data"}, member{name: "stringData"})
-	}
-	inMeta := members{
-		{name: "managedFields"},
-		{name: "annotations", write: func(e *encoder) error { return e.object(o.annotations, inAnnotations) }},
-	}
-	override = append(override, member{
-		name:  "metadata",
-		write: func(e *encoder) error { return e.object(o.meta, inMeta) },
-	})
-	return e.object(o.raw, override)
-}
-
 // encode writes Clouddriver's Moniker, which leaves out what is absent.
 func (m *moniker) encode(e *encoder) {
 	e.out = append(e.out, '{')
@@ -110,17 +96,14 @@ func (m *moniker) encode(e *encoder) {
 
 // id writes an id as a JSON string.
 func (e *encoder) id(account string, k Key) {
-	start := len(e.keys)
-	// Most ids need no escape: they are written in place and only then looked at.
 	e.out = append(e.out, '"')
-	from := len(e.out)
+	start := len(e.out)
 	e.out = appendID(e.out, account, k)
-	for _, c := range e.out[from:] {
+	for _, c := range e.out[start:] {
 		if c < 0x20 || c == '"' || c == '\\' || c >= 0x80 {
-			id := string(e.out[from:])
-			e.out = e.out[:from-1]
-			e.string(id)
-			e.keys = e.keys[:start]
+			id := string(e.out[start:])
+			e.out = e.out[:start]
+			e.stringRest(id)
 			return
 		}
 	}

@@ -36,6 +36,7 @@ type Inventory struct {
 	encoder encoder
 	related []Key
 	desired []statement
+	path    []byte
 }
 
 // NewInventory returns an empty inventory of an account.
@@ -66,20 +67,23 @@ func (inv *Inventory) Put(obj map[string]any) ([]Change, error) {
 	if inv.omits(o) {
 		return inv.Delete(o.key), nil
 	}
-	if r := inv.find(o.key); r != nil {
+	r := inv.find(o.key)
+	if r != nil {
 		r.gen = r.table.gen
 	}
 	body, err := inv.encodeBody(o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.key, err)
 	}
-	r := inv.lookup(o.key)
-	r.gen = r.table.gen
-	r.table.watched = true
 	hash := hashOf(body)
-	if r.present && r.hash == hash && len(inv.missing) == 0 {
+	if r != nil && r.present && r.hash == hash && len(inv.missing) == 0 {
 		return nil, nil
 	}
+	if r == nil {
+		r = inv.lookup(o.key)
+		r.gen = r.table.gen
+	}
+	r.table.watched = true
 	inv.state(r, o, hash, body, false)
 	return inv.finish(), r.problem()
 }
@@ -210,7 +214,7 @@ func (inv *Inventory) removeAll(t *table, gone func(*record) bool) []Change {
 }
 
 // Missing returns the keys of rows that must be written and whose bodies are not known, because a row of the same
-// folded name stood in their place: their objects are to be read and Put. Mostly there are none.
+// folded name stood in their place: their objects are to be read and given to Render. Mostly there are none.
 func (inv *Inventory) Missing() []Key {
 	var keys []Key
 	for r := range inv.missing {
@@ -283,21 +287,25 @@ func (inv *Inventory) table(t Type) *table {
 	return table
 }
 
+// find returns the record of a key, or nil.
 func (inv *Inventory) find(k Key) *record {
 	table := inv.tables[k.Type]
 	if table == nil {
 		return nil
 	}
-	return table.records[k.path()]
+	if strings.ContainsAny(k.Scope, "/%") {
+		return table.records[k.path()]
+	}
+	inv.path = append(append(append(inv.path[:0], k.Scope...), '/'), k.Name...)
+	return table.records[string(inv.path)]
 }
 
 // lookup returns the record of a key, a new one if need be.
 func (inv *Inventory) lookup(k Key) *record {
-	table := inv.table(k.Type)
-	path := k.path()
-	if r := table.records[path]; r != nil {
+	if r := inv.find(k); r != nil {
 		return r
 	}
+	table, path := inv.table(k.Type), k.path()
 	r := &record{table: table, path: path, slash: int32(len(path) - len(k.Name) - 1)}
 	inv.edit.hasher.buffer = appendID(inv.edit.hasher.buffer[:0], inv.account, k)
 	if n := len(inv.edit.hasher.buffer); n > MaximumIDLength {

@@ -1,6 +1,7 @@
 package cats
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -209,13 +210,95 @@ func TestAListingDeletesWhatItDoesNotHold(t *testing.T) {
 	expect(t, lines(inv.Drop(pod)), "delete row pod ns/p2")
 }
 
-func TestRenderAlwaysGivesTheRow(t *testing.T) {
+func TestRenderGivesTheRowThatTheRecordsKnow(t *testing.T) {
 	inv := NewInventory("a", Options{})
 	object := manifest(t, "v1", "Pod", "ns/p")
+	if changes, err := inv.Render(object); err != nil || len(changes) != 0 {
+		t.Errorf("Render of what the watch did not tell gives %v, %v", changes, err)
+	}
 	mustPut(t, inv, object)
 	changes, err := inv.Render(object)
 	if err != nil || len(changes) != 1 || len(changes[0].Body) == 0 {
 		t.Errorf("Render gives %v, %v", changes, err)
+	}
+	if changes, err := inv.Render(manifest(t, "v1", "Pod", "ns/p", `{"status":{"phase":"Running"}}`)); err != nil || len(changes) != 0 {
+		t.Errorf("Render of another state gives %v, %v", changes, err)
+	}
+	if _, err := inv.Render(map[string]any{}); err == nil {
+		t.Error("Render takes what is no object")
+	}
+	if _, err := inv.Render(manifest(t, "v1", "Pod", "ns/p", `{"spec":7}`)); err != nil {
+		t.Error(err)
+	}
+	if changes, err := inv.Render(manifest(t, "v1", "Pod", "ns/p", `{"metadata":{"annotations":{"caching.spinnaker.io/ignore":"true"}}}`)); err != nil || len(changes) != 0 {
+		t.Errorf("Render of an ignored object gives %v, %v", changes, err)
+	}
+}
+
+func TestGroupsThatAreUnknownAreEmpty(t *testing.T) {
+	inv := NewInventory("a", Options{})
+	inv.Begin(Applications)
+	expect(t, lines(inv.Drop(Applications)))
+	expect(t, lines(inv.Drop("pod")))
+	for _, g := range []Group{{Type: "x"}, {"x", "y"}} {
+		if count, xor := inv.Digest(g); count != 0 || xor != 0 {
+			t.Errorf("digest of %v is %d, %x", g, count, xor)
+		}
+		if page := inv.Page(g, "", 10); len(page) != 0 {
+			t.Errorf("page of %v is %v", g, page)
+		}
+		if c, ok := inv.Change(g, "x/y"); ok {
+			t.Errorf("change of %v is %v", g, c)
+		}
+	}
+	if _, ok := inv.Change(Group{Type: Applications}, "/x"); ok {
+		t.Error("an application without members can be rebuilt")
+	}
+	if _, err := PathKey(pod, "x"); err == nil {
+		t.Error("a path without slash is one")
+	}
+}
+
+func TestItemsThatComeWhilePagesAreReadAreListed(t *testing.T) {
+	inv := NewInventory("a", Options{})
+	for n := range 4 {
+		mustPut(t, inv, manifest(t, "v1", "Service", fmt.Sprintf("ns/s%d", n*2)))
+	}
+	rows, links := Group{Type: service}, Group{Applications, service}
+	first := inv.Page(rows, "", 2)
+	inv.Page(links, "", 2)
+	mustPut(t, inv, manifest(t, "v1", "Service", "ns/s5"))
+	inv.Delete(Key{service, "ns", "s4"})
+	var names []string
+	for _, e := range append(first, inv.Page(rows, first[1].Key, 10)...) {
+		names = append(names, e.Key)
+	}
+	if got := strings.Join(names, " "); got != "ns/s0 ns/s2 ns/s5 ns/s6" {
+		t.Errorf("pages hold %s", got)
+	}
+	for _, name := range []string{"s5", "s4"} {
+		id := Link{Key{Applications, "", name}, Key{service, "ns", name}}.ID("a")
+		c, ok := inv.Change(links, id)
+		if ok != (name == "s5") || ok && c.Link.To.Name != name {
+			t.Errorf("change of the link to %s is %v, %v", name, c, ok)
+		}
+	}
+}
+
+func TestNumbersOfAllKindsAreExact(t *testing.T) {
+	for want, v := range map[string]any{
+		"-9223372036854775808": int64(-9223372036854775808), "18446744073709551615": uint64(18446744073709551615), "7": 7, "-7": int32(-7),
+		"0.1": 0.1, "1e+30": 1e30, "1e-09": 1e-9, "123456789012345680000": 123456789012345678901.0, "3": 3.0,
+		"1.50": json.Number("1.50"), "null": nil, "true": true, `"\u0001\r\n\t\"\\"`: "\x01\r\n\t\"\\", "\"\uFFFD\"": "\xff",
+	} {
+		var e encoder
+		if err := e.value(v); err != nil || string(e.out) != want {
+			t.Errorf("%v is written %s, %v; want %s", v, e.out, err, want)
+		}
+	}
+	var e encoder
+	if e.value(json.Number("01")) == nil || e.value(json.Number(`"x"`)) == nil {
+		t.Error("numbers that are none are written")
 	}
 }
 

@@ -28,7 +28,7 @@ func (e *encoder) value(v any) error {
 	case string:
 		e.string(v)
 	case map[string]any:
-		return e.object(v, nil)
+		return e.object(v, anywhere)
 	case []any:
 		return e.list(v)
 	case int64:
@@ -56,21 +56,57 @@ func (e *encoder) value(v any) error {
 	return nil
 }
 
-// object writes a map; override replaces or removes members by name (see members).
-func (e *encoder) object(m map[string]any, override members) error {
+// place tells which map of a manifest is written: some members of some are left out.
+type place uint8
+
+const (
+	anywhere place = iota
+	inManifest
+	inMetadata
+	inAnnotations
+	// The same of a Secret. The annotation with the last applied configuration repeats the data.
+	inSecret
+	inSecretMetadata
+	inSecretAnnotations
+)
+
+// leftOut tells which members are not written.
+func (p place) leftOut(name string) bool {
+	switch p {
+	case inMetadata, inSecretMetadata:
+		return name == "managedFields"
+	case inSecret:
+		return name == "data" || name == "stringData"
+	case inSecretAnnotations:
+		return name == annotationLastApplied
+	}
+	return false
+}
+
+// of returns the place of a member.
+func (p place) of(name string) place {
+	switch {
+	case p == inManifest && name == "metadata", p == inMetadata && name == "annotations":
+		return p + 1
+	case p == inSecret && name == "metadata", p == inSecretMetadata && name == "annotations":
+		return p + 1
+	}
+	return anywhere
+}
+
+// object writes a map. Annotations always exist, because Clouddriver adds an empty map when it looks for them.
+func (e *encoder) object(m map[string]any, p place) error {
 	if e.deep++; e.deep > maximumDepth {
 		return errDepth
 	}
 	start := len(e.keys)
 	for k, v := range m {
-		if v != nil && !override.has(k) {
+		if v != nil && !p.leftOut(k) {
 			e.keys = append(e.keys, k)
 		}
 	}
-	for _, o := range override {
-		if o.write != nil {
-			e.keys = append(e.keys, o.name)
-		}
+	if (p == inMetadata || p == inSecretMetadata) && m["annotations"] == nil {
+		e.keys = append(e.keys, "annotations")
 	}
 	end := len(e.keys)
 	slices.Sort(e.keys[start:end])
@@ -83,8 +119,9 @@ func (e *encoder) object(m map[string]any, override members) error {
 		e.string(k)
 		e.out = append(e.out, ':')
 		var err error
-		if write := override.find(k); write != nil {
-			err = write(e)
+		if inner := p.of(k); inner != anywhere {
+			member, _ := m[k].(map[string]any)
+			err = e.object(member, inner)
 		} else {
 			err = e.value(m[k])
 		}
@@ -95,27 +132,6 @@ func (e *encoder) object(m map[string]any, override members) error {
 	e.out = append(e.out, '}')
 	e.keys = e.keys[:start]
 	e.deep--
-	return nil
-}
-
-// members are written in place of those of the same name; without a function they are left out.
-type members []member
-
-type member struct {
-	name  string
-	write func(*encoder) error
-}
-
-func (o members) has(name string) bool {
-	return slices.ContainsFunc(o, func(m member) bool { return m.name == name })
-}
-
-func (o members) find(name string) func(*encoder) error {
-	for _, m := range o {
-		if m.name == name {
-			return m.write
-		}
-	}
 	return nil
 }
 
@@ -137,7 +153,7 @@ func (e *encoder) list(l []any) error {
 	return nil
 }
 
-// float writes the shortest digits that read back as the same number, in the form that encoding/json chooses.
+// float writes the shortest digits that read back as the same number.
 func (e *encoder) float(f float64) error {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return fmt.Errorf("number %v is none of JSON", f)
@@ -154,7 +170,13 @@ const hexDigits = "0123456789abcdef"
 
 // string writes a JSON string; only what JSON forbids is escaped, and what is no UTF-8 becomes U+FFFD.
 func (e *encoder) string(s string) {
-	out := append(e.out, '"')
+	e.out = append(e.out, '"')
+	e.stringRest(s)
+}
+
+// stringRest ends a string that has begun.
+func (e *encoder) stringRest(s string) {
+	out := e.out
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]

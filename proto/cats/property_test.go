@@ -127,7 +127,7 @@ func (h *history) apply(changes []Change) {
 	}
 	// What the agent does: it reads again what was not kept.
 	for _, key := range h.inventory.Missing() {
-		changes, _ := h.inventory.Put(h.model.objects[key])
+		changes, _ := h.inventory.Render(h.model.objects[key])
 		for _, wrong := range h.tables.apply(changes) {
 			h.Errorf("change after missing %s", wrong)
 		}
