@@ -18,6 +18,10 @@ func (b *Bridge) ReceivedSession(now time.Time, frame *linkv1.SessionUp) {
 		b.receiveHello(frame.GetHello())
 		return
 	}
+	if b.out.len() > 8*b.cfg.Accounts {
+		b.end(linkv1.Close_CODE_PROTOCOL, "the agent does not read the answers to its accounts")
+		return
+	}
 	switch f := frame.GetFrame().(type) {
 	case *linkv1.SessionUp_Hello:
 		b.broken("the agent sent a second hello")

@@ -12,8 +12,8 @@ const (
 	// sameResults after resyncs in a row, or maxResyncs with any result, and the bridge gives a group up.
 	sameResults = 2
 	maxResyncs  = 6
-	// maxTouched changes of a group during its snapshot are remembered; more make the snapshot void, and it is asked for again.
-	maxTouched = 200_000
+	// maxTouched bytes of keys that changed during a snapshot are remembered; more make the snapshot void, and it is asked for again.
+	maxTouched = 16 << 20
 )
 
 // comparison is what the bridge remembers of a group of one attach.
@@ -169,6 +169,7 @@ type snapshot struct {
 	at               int
 	last             string
 	touched          map[string]struct{}
+	touchedBytes     int
 	absent           []string
 }
 
@@ -176,8 +177,9 @@ func (s *snapshot) touch(key string) {
 	if s.void {
 		return
 	}
-	if len(s.touched) >= maxTouched {
-		*s = snapshot{key: s.key, group: s.group, void: true}
+	const overhead = 32
+	if s.touchedBytes += len(key) + overhead; s.touchedBytes > maxTouched {
+		*s = snapshot{key: s.key, group: s.group, void: true, last: s.last}
 		return
 	}
 	s.touched[key] = struct{}{}
