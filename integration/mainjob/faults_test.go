@@ -44,7 +44,7 @@ func faults(t *testing.T, env *testenv.Env, s *story.Story) {
 		_, err = s.Views(ctx)
 		must(t, err) // cached views stay while the agent is away
 		must(t, env.Start(ctx, "agent", 0))
-		settled(ctx, t, env)
+		attached(ctx, t, env, 0, allKinds)
 		_, err = s.Kube.CoreV1().ServiceAccounts(s.Namespace).Get(ctx, "made-while-away", metav1.GetOptions{})
 		if !apierrors.IsNotFound(err) {
 			t.Errorf("the object of the failed deploy is there or cannot be read: %v", err)
@@ -58,7 +58,7 @@ func faults(t *testing.T, env *testenv.Env, s *story.Story) {
 		must(t, env.Start(ctx, "mysql", 0))
 		_, err := s.AwaitLabel(ctx, "while-the-database-was-away")
 		must(t, err)
-		settled(ctx, t, env)
+		attached(ctx, t, env, 0, 0)
 	})
 	t.Run("Clouddriver that starts without its bridge keeps its accounts and recovers", func(t *testing.T) {
 		ctx := within(t, 4*time.Minute)
@@ -70,7 +70,7 @@ func faults(t *testing.T, env *testenv.Env, s *story.Story) {
 			t.Errorf("accounts are %v, want the last known one %q among them", names, s.Account)
 		}
 		must(t, env.Start(ctx, "bridge", 0))
-		settled(ctx, t, env)
+		attached(ctx, t, env, 0, 0)
 		works(ctx, t, s)
 	})
 }
