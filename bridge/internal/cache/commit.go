@@ -37,6 +37,8 @@ func (w *Writer) work(ctx context.Context) error {
 			continue
 		}
 		if ctx.Err() != nil {
+			// Before room is given back, or those who wait for it would get in.
+			w.queue.refuse()
 			w.end(tasks, failed(tasks, ErrStopped))
 			return nil
 		}

@@ -56,7 +56,7 @@ func newMetrics(r prometheus.Registerer, q *queue) *metrics {
 		gauge("bytes", "Bytes of inventory that wait or are being written.", func(s queueStats) float64 { return float64(s.bytes) }),
 		gauge("changes", "Rows and links that wait or are being written.", func(s queueStats) float64 { return float64(s.changes) }),
 		gauge("writes", "Writes that wait or are being written.", func(s queueStats) float64 { return float64(s.writes) }),
-		gauge("oldest_seconds", "How long the oldest waiting write has waited.", func(s queueStats) float64 {
+		gauge("oldest_seconds", "Age of the oldest write that has not ended.", func(s queueStats) float64 {
 			if s.oldest.IsZero() {
 				return 0
 			}

@@ -31,7 +31,7 @@ type queue struct {
 // queueStats is what the queue holds, tasks with a worker included.
 type queueStats struct {
 	bytes, changes, writes int
-	// oldest is when the task at the head of the queue came; zero: it is empty.
+	// oldest is when the oldest task came; zero: there is none.
 	oldest time.Time
 	// blocked is how long Submit has waited for room, all in all.
 	blocked time.Duration
@@ -42,6 +42,7 @@ type lane struct {
 	account string
 	tasks   []*task
 	taken   bool
+	came    time.Time // of the first task that a worker has
 	listed  bool
 }
 
@@ -169,8 +170,8 @@ func (q *queue) take(maxBytes, maxChanges int) (tasks, barriers []*task) {
 			delete(q.lanes, l.account)
 			continue
 		}
-		l.taken = true
 		t := l.pop()
+		l.taken, l.came = true, t.came
 		tasks, mine = append(tasks, t), append(mine, l)
 		bytes, changes = bytes+t.bytes, changes+len(t.items)
 	}
@@ -237,11 +238,18 @@ func (q *queue) finish(tasks []*task) {
 	}
 }
 
-// stop refuses further tasks and ends those that wait.
-func (q *queue) stop() {
-	q.end(ErrStopped)
+// refuse lets no further task in.
+func (q *queue) refuse() {
 	q.mu.Lock()
 	q.stopped = true
+	q.mu.Unlock()
+	q.end(ErrStopped)
+}
+
+// stop refuses further tasks and ends those that wait.
+func (q *queue) stop() {
+	q.refuse()
+	q.mu.Lock()
 	var left []*task
 	for _, l := range q.lanes {
 		left = append(left, l.tasks...)
@@ -261,8 +269,12 @@ func (q *queue) look() queueStats {
 	defer q.mu.Unlock()
 	stats := q.stats
 	for _, l := range q.lanes {
-		if len(l.tasks) > 0 && (stats.oldest.IsZero() || l.tasks[0].came.Before(stats.oldest)) {
-			stats.oldest = l.tasks[0].came
+		came := l.came
+		if !l.taken {
+			came = l.tasks[0].came
+		}
+		if stats.oldest.IsZero() || came.Before(stats.oldest) {
+			stats.oldest = came
 		}
 	}
 	return stats

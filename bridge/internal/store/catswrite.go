@@ -132,10 +132,10 @@ func putCacheRows(ctx context.Context, tx *sql.Tx, t *TableChange, result *Cache
 	})
 }
 
-// absentRows returns the rows whose exact id the table does not hold.
+// absentRows returns the rows of an agent whose exact id and agent the table does not hold.
 func absentRows(ctx context.Context, tx *sql.Tx, table, agent string, rows []Row) ([]Row, error) {
-	args := make([]any, 0, len(rows)+1)
-	args = append(args, agent)
+	args := make([]any, 0, len(rows)+2)
+	args = append(args, agent, agent)
 	for _, r := range rows {
 		args = append(args, r.ID)
 	}

@@ -32,7 +32,7 @@ func Plans() []Plan {
 		case fenceCheck.name:
 			p.Args = []any{"account-3", "account-7"}
 		case presentRows.name:
-			p.Args = []any{agent, "id-7-1", "id-7-2"}
+			p.Args = []any{agent, agent, "id-7-1", "id-7-2"}
 		case deleteRows.name:
 			p.Args = []any{agent, agent, "id-7-1", "id-7-2", "id-7-1", "id-7-2"}
 		case deleteLinks.name:

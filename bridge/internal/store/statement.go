@@ -55,8 +55,8 @@ var (
  body_hash = IF(` + exact + `, VALUES(body_hash), body_hash)`,
 	}
 	presentRows = statement{
-		name: "present rows", index: "PRIMARY", covering: true,
-		text: `SELECT id FROM {table} FORCE INDEX (PRIMARY) WHERE agent = ? AND id IN ({list})`,
+		name: "present rows", index: "PRIMARY",
+		text: `SELECT id FROM {table} FORCE INDEX (PRIMARY) WHERE agent = ? AND CAST(agent AS BINARY) = CAST(? AS BINARY) AND id IN ({list})`,
 	}
 	deleteRows = statement{
 		name: "delete rows", index: "PRIMARY",
