@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -81,17 +80,19 @@ func (m *mariadb) install(ctx context.Context, cache *build.Cache) (process.Spec
 	} else if err := os.MkdirAll(data, 0o700); err != nil {
 		return spec, err
 	}
-	install := exec.CommandContext(ctx, installer, "--no-defaults", "--datadir="+data, "--skip-test-db", "--skip-log-bin",
-		"--auth-root-authentication-method=normal", "--innodb-log-file-size=32M")
-	install.Dir = data
-	if spec.User != nil {
-		install.Args = append(install.Args, "--user="+strconv.Itoa(int(*spec.User)))
-		if account, err := user.LookupId(strconv.Itoa(int(*spec.User))); err == nil {
-			install.Args[len(install.Args)-1] = "--user=" + account.Username
-		}
+	install := []string{
+		"--no-defaults", "--datadir=" + data, "--skip-test-db", "--skip-log-bin",
+		"--auth-root-authentication-method=normal", "--innodb-log-file-size=32M",
 	}
-	if output, err := install.CombinedOutput(); err != nil {
-		return spec, fmt.Errorf("%s: %w\n%s", installer, err, build.Tail(string(output), 15))
+	if spec.User != nil {
+		account, err := user.LookupId(strconv.Itoa(int(*spec.User)))
+		if err != nil {
+			return spec, err
+		}
+		install = append(install, "--user="+account.Username)
+	}
+	if _, err := build.Run(ctx, data, nil, installer, install...); err != nil {
+		return spec, err
 	}
 	first := filepath.Join(data, "first.sql")
 	if err := os.WriteFile(first, []byte(strings.Join(m.firstStatements(), ";\n")+";\n"), 0o600); err != nil {

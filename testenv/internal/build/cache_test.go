@@ -130,7 +130,7 @@ func TestCancellingACommandEndsWhatItStarted(t *testing.T) {
 	dir := t.TempDir()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := run(ctx, dir, nil, "/bin/sh", "-c", "sleep 300 & echo $! >pid; wait")
+		_, err := Run(ctx, dir, nil, "/bin/sh", "-c", "sleep 300 & echo $! >pid; wait")
 		ended <- err
 	}()
 	var pid string

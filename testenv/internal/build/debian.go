@@ -119,12 +119,12 @@ func (c *Cache) Tool(ctx context.Context, tool Tool) (string, error) {
 	c.tell("installs %s", strings.Join(tool.Packages, " "))
 	quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
 	install := append([]string{"install", "-y", "-qq", "--no-install-recommends"}, tool.Packages...)
-	if _, err := run(ctx, "/", quiet, apt, install...); err != nil {
+	if _, err := Run(ctx, "/", quiet, apt, install...); err != nil {
 		// Perhaps only the lists are old or were never fetched.
-		if _, err := run(ctx, "/", quiet, apt, "update", "-qq"); err != nil {
+		if _, err := Run(ctx, "/", quiet, apt, "update", "-qq"); err != nil {
 			return "", tool.missing(err)
 		}
-		if _, err := run(ctx, "/", quiet, apt, install...); err != nil {
+		if _, err := Run(ctx, "/", quiet, apt, install...); err != nil {
 			return "", tool.missing(err)
 		}
 	}

@@ -85,7 +85,7 @@ func (c *Cache) Go(ctx context.Context, p Program) (string, error) {
 	for _, source := range p.Sources {
 		paths = append(paths, filepath.Join(module, source))
 	}
-	version, err := run(ctx, module, nil, "go", "env", "GOVERSION")
+	version, err := Run(ctx, module, nil, "go", "env", "GOVERSION")
 	if err != nil {
 		return "", err
 	}
@@ -105,7 +105,7 @@ func (c *Cache) Go(ctx context.Context, p Program) (string, error) {
 			environment = append(environment, "CGO_ENABLED=0")
 			arguments = append(arguments, "-trimpath")
 		}
-		_, err := run(ctx, module, environment, "go", append(arguments, p.Package)...)
+		_, err := Run(ctx, module, environment, "go", append(arguments, p.Package)...)
 		return err
 	})
 }
@@ -119,7 +119,7 @@ func (c *Cache) KwokStages(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return c.Once(ctx, "kwok-stages", key, func(path string) error {
-		directory, err := run(ctx, module, []string{"GOWORK=off"}, "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok")
+		directory, err := Run(ctx, module, []string{"GOWORK=off"}, "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok")
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (c *Cache) KwokStages(ctx context.Context) (string, error) {
 // Tools returns the directory of the pinned tools (testenv/tools): buf, its plugins, golangci-lint.
 func (c *Cache) Tools(ctx context.Context) (string, error) {
 	module := filepath.Join(c.Root, "testenv", "tools")
-	version, err := run(ctx, module, nil, "go", "env", "GOVERSION")
+	version, err := Run(ctx, module, nil, "go", "env", "GOVERSION")
 	if err != nil {
 		return "", err
 	}
@@ -154,7 +154,7 @@ func (c *Cache) Tools(ctx context.Context) (string, error) {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
-		_, err := run(ctx, module, []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off"},
+		_, err := Run(ctx, module, []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off"},
 			"go", "build", "-trimpath", "-ldflags=-s -w", "-o", path+"/", "tool")
 		return err
 	})

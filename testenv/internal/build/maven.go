@@ -159,7 +159,7 @@ func (c *Cache) resolve(ctx context.Context, v clouddriver, pom, path string) er
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, directory, java, maven, "-B", "-q", "-Dstyle.color=never", "dependency:build-classpath", "-Dmdep.outputFile="+path)
+	_, err = Run(ctx, directory, java, maven, "-B", "-q", "-Dstyle.color=never", "dependency:build-classpath", "-Dmdep.outputFile="+path)
 	if missing := unresolved(err); missing != "" && ctx.Err() == nil {
 		return &MissingError{Part: "clouddriver", Cause: errors.New(missing), Text: "Clouddriver " + v.release + " is missing: its artifacts are neither in " +
 			"../shared/clouddriver/maven beside the repository nor in the configured Maven repositories; name a repository layout with " +
@@ -216,7 +216,7 @@ func (c *Cache) PluginJar(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		if _, err := run(ctx, directory, java, maven, "-B", "-q", "-Dstyle.color=never", "-Dmaven.test.skip=true", "package"); err != nil {
+		if _, err := Run(ctx, directory, java, maven, "-B", "-q", "-Dstyle.color=never", "-Dmaven.test.skip=true", "package"); err != nil {
 			return err
 		}
 		return os.Rename(filepath.Join(directory, "target", jar), path)

@@ -14,9 +14,9 @@ import (
 // tailLines is how much of a failed command's output an error shows.
 const tailLines = 25
 
-// run runs a command to its end; a failure shows the end of its output. Cancelling ends the whole process group, since
+// Run runs a command to its end; a failure shows the end of its output. Cancelling ends the whole process group, since
 // compilers and Maven start others.
-func run(ctx context.Context, dir string, environment []string, program string, arguments ...string) (string, error) {
+func Run(ctx context.Context, dir string, environment []string, program string, arguments ...string) (string, error) {
 	command := exec.CommandContext(ctx, program, arguments...)
 	command.Dir = dir
 	command.Env = append(os.Environ(), environment...)

@@ -55,12 +55,27 @@ func (p *Process) Alive() bool {
 		_, _ = syscall.Wait4(p.PID, nil, syscall.WNOHANG, nil)
 		return false
 	}
-	return true
+	// Start times are counted in hundredths of a second: the mark tells apart what started within one.
+	marked, err := hasMark(p.PID, p.mark)
+	return marked || err != nil
+}
+
+// hasMark tells whether a process carries the mark in its environment, which only its user and root may read.
+func hasMark(pid int, mark string) (bool, error) {
+	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return false, err
+	}
+	for _, variable := range bytes.Split(environment, []byte{0}) {
+		if string(variable) == markVariable+"="+mark {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // marked lists the living processes that carry the mark, other than this one.
 func (t *Table) marked() []*Process {
-	entry := []byte(markVariable + "=" + t.mark)
 	directories, _ := filepath.Glob("/proc/[0-9]*")
 	var found []*Process
 	for _, directory := range directories {
@@ -72,16 +87,8 @@ func (t *Table) marked() []*Process {
 		if err != nil || s.state == 'Z' || s.state == 'X' {
 			continue
 		}
-		// Readable for processes of one's own user, and for root.
-		environment, err := os.ReadFile(filepath.Join(directory, "environ"))
-		if err != nil {
-			continue
-		}
-		for _, variable := range bytes.Split(environment, []byte{0}) {
-			if bytes.Equal(variable, entry) {
-				found = append(found, &Process{PID: pid, Started: s.started, Boot: bootID(), mark: t.mark})
-				break
-			}
+		if ours, err := hasMark(pid, t.mark); err == nil && ours {
+			found = append(found, &Process{PID: pid, Started: s.started, Boot: bootID(), mark: t.mark})
 		}
 	}
 	return found
