@@ -71,8 +71,8 @@ func RequestTimeout(arguments []string) time.Duration {
 
 // findVerb returns the index of the first argument that is neither a flag nor a flag's value; -1 if there is none.
 func findVerb(arguments []string) int {
-	any := newFlags("")
-	any.takeAny()
+	all := newFlags("")
+	all.takeAny()
 	for i := 0; i < len(arguments); i++ {
 		a := arguments[i]
 		if !strings.HasPrefix(a, "-") || a == "-" {
@@ -84,11 +84,11 @@ func findVerb(arguments []string) int {
 		if strings.Contains(a, "=") {
 			continue
 		}
-		flag := any.set.Lookup(strings.TrimPrefix(a, "--"))
+		flag := all.set.Lookup(strings.TrimPrefix(a, "--"))
 		if !strings.HasPrefix(a, "--") {
 			flag = nil
 			if len(a) == 2 {
-				flag = any.set.ShorthandLookup(a[1:])
+				flag = all.set.ShorthandLookup(a[1:])
 			}
 		}
 		if flag != nil && flag.NoOptDefVal == "" {

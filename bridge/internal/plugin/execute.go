@@ -48,15 +48,15 @@ func (s *Server) Execute(ctx context.Context, request *connect.Request[clouddriv
 	if namespaces(op) {
 		return s.end(m, out, started, answerNamespaces(account, op, out))
 	}
-	timeout := timeout(m, mutation)
-	ctx, cancel := context.WithTimeout(WithCaller(ctx, Caller{User: m.GetUser(), Execution: m.GetExecution()}), timeout)
+	limit := timeLimit(m, mutation)
+	ctx, cancel := context.WithTimeout(WithCaller(ctx, Caller{User: m.GetUser(), Execution: m.GetExecution()}), limit)
 	defer cancel()
 	outcome, err := s.run(ctx, m.GetAccount(), op, mutation, out)
 	if err != nil && out.err != nil {
 		return out.err // the caller is gone, nobody is left to be told
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = &overdue{account: m.GetAccount(), after: timeout, mutation: mutation, err: err}
+		err = &overdue{account: m.GetAccount(), after: limit, mutation: mutation, err: err}
 	}
 	return s.end(m, out, started, result{op: op, mutation: mutation, outcome: outcome, err: err})
 }
@@ -72,9 +72,9 @@ func (s *Server) run(ctx context.Context, account string, op *linkv1.Operation, 
 	return s.o.Runner.Run(ctx, account, op, mutation, out)
 }
 
-// timeout is how long the operation may take. kubectl's --request-timeout bounds each of its requests; for a read that is the
+// timeLimit is how long the operation may take. kubectl's --request-timeout bounds each of its requests; for a read that is the
 // whole of it, a mutation may need several and must not be cut in between.
-func timeout(m *clouddriverv1.ExecuteRequest, mutation bool) time.Duration {
+func timeLimit(m *clouddriverv1.ExecuteRequest, mutation bool) time.Duration {
 	given := maximumTimeout
 	if ms := m.GetTimeoutMs(); ms < uint64(maximumTimeout.Milliseconds()) { //nolint:gosec // positive
 		given = time.Duration(ms) * time.Millisecond //nolint:gosec // bounded above

@@ -18,7 +18,7 @@ const patience = time.Minute
 // guard lets only the plugin through. A browser or another program on the host that can reach the port lacks the secret; one
 // that was tricked into a request (a web page, a name that resolves to loopback) fails at the host, method or content type.
 func guard(next http.Handler, s secret, log *slog.Logger) http.Handler {
-	errors := connect.NewErrorWriter()
+	writer := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		_ = control.SetWriteDeadline(time.Now().Add(patience)) // replaces what an earlier call left on the connection
@@ -42,12 +42,12 @@ func guard(next http.Handler, s secret, log *slog.Logger) http.Handler {
 		right, err := s.matches(strings.TrimSpace(shown))
 		if err != nil {
 			log.Error("secret cannot be read", "error", err)
-			_ = errors.Write(w, r, connect.NewError(connect.CodeUnavailable, err))
+			_ = writer.Write(w, r, connect.NewError(connect.CodeUnavailable, err))
 			return
 		}
 		if !bearer || !right {
 			log.Warn("call refused", "path", r.URL.Path, "remote", r.RemoteAddr, "reason", "no or wrong secret")
-			_ = errors.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errWrongSecret))
+			_ = writer.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errWrongSecret))
 			return
 		}
 		r.Body = &prompt{ReadCloser: r.Body, control: control}

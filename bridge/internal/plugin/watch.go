@@ -61,12 +61,9 @@ func (s *Server) list() (*clouddriverv1.WatchAccountsResponse, error) {
 		}
 		list.Accounts = append(list.Accounts, m)
 	}
-	revision, err := revision(list)
-	if err != nil {
-		return nil, err
-	}
-	list.Revision = revision
-	return list, nil
+	var err error
+	list.Revision, err = revision(list)
+	return list, err
 }
 
 // revision digests what the list says, so that it also holds across restarts and bridges.
