@@ -17,7 +17,11 @@ import (
 // apply runs kubectl's own apply: client-side three-way with the last applied configuration in an annotation, or server-side
 // with the migration of field owners.
 func (r *run) apply(op *linkv1.Apply) error {
-	infos, readErr := r.read(op.GetManifests(), op.GetNamespace(), op.GetLabelSelector()).Do().Infos()
+	result, err := r.read(op.GetManifests(), op.GetNamespace(), op.GetLabelSelector())
+	if err != nil {
+		return err
+	}
+	infos, readErr := result.Infos()
 	if len(infos) == 0 {
 		if readErr == nil {
 			readErr = errors.New("no objects passed to apply")

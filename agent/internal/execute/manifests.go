@@ -19,8 +19,12 @@ import (
 // source is how kubectl calls its standard input.
 const source = "STDIN"
 
-// read makes a builder that reads manifests as kubectl reads its standard input.
-func (r *run) read(manifests []byte, namespace, selector string) *resource.Builder {
+// read reads manifests as kubectl reads its standard input. Whether the API server can be reached at all is found out first:
+// kubectl's text would be about validation then.
+func (r *run) read(manifests []byte, namespace, selector string) (*resource.Result, error) {
+	if _, err := r.ToDiscoveryClient(); err != nil {
+		return nil, err
+	}
 	b := resource.NewBuilder(r).
 		Unstructured().
 		Schema(serverValidates()).
@@ -32,7 +36,8 @@ func (r *run) read(manifests []byte, namespace, selector string) *resource.Build
 	if namespace != "" {
 		b = b.RequireNamespace()
 	}
-	return b
+	result := b.Do()
+	return result, result.Err()
 }
 
 // serverValidates checks that a manifest says what it is, and leaves the rest to the API server's field validation, which
@@ -47,8 +52,8 @@ func (supported) HasSupport(schema.GroupVersionKind) error { return nil }
 
 // create makes objects anew. Each one's JSON is printed by itself.
 func (r *run) create(op *linkv1.Create) error {
-	result := r.read(op.GetManifests(), op.GetNamespace(), op.GetLabelSelector()).Do()
-	if err := result.Err(); err != nil {
+	result, err := r.read(op.GetManifests(), op.GetNamespace(), op.GetLabelSelector())
+	if err != nil {
 		return err
 	}
 	manager := op.GetFieldManager()
@@ -56,7 +61,7 @@ func (r *run) create(op *linkv1.Create) error {
 		manager = "kubectl-create"
 	}
 	count := 0
-	err := result.Visit(func(info *resource.Info, err error) error {
+	err = result.Visit(func(info *resource.Info, err error) error {
 		if err != nil {
 			return err
 		}
@@ -78,8 +83,8 @@ func (r *run) create(op *linkv1.Create) error {
 
 // replace overwrites objects that are there; one that is not stays NotFound.
 func (r *run) replace(op *linkv1.Replace) error {
-	result := r.read(op.GetManifests(), op.GetNamespace(), "").Do()
-	if err := result.Err(); err != nil {
+	result, err := r.read(op.GetManifests(), op.GetNamespace(), "")
+	if err != nil {
 		return err
 	}
 	manager := op.GetFieldManager()
