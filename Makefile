@@ -34,7 +34,7 @@ $(addprefix bin/,$(programs) testsummary):
 
 .PHONY: plugin
 plugin: bin/testenv
-	@bin/testenv prepare --only maven
+	@bin/testenv prepare --only java,maven
 	$(maven) -Dmaven.test.skip=true package
 
 .PHONY: check
@@ -49,6 +49,9 @@ test: bin/testenv bin/testsummary ## everything: unit tests with the race detect
 	@rm -f $(report)
 	@echo "== parts: found or built once, kept in the cache"
 	@bin/testenv prepare
+	@echo "== generated code"
+	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH" proto/generate --check || \
+	  echo '{"Name":"generated code (make generate)","Outcome":"fail","Count":1}' >>$(report)
 	@echo "== unit tests, with the race detector"
 	@go test -race -json -timeout 20m $(unit) | bin/testsummary read $(report) || true
 	@echo "== the plugin"
