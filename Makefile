@@ -10,6 +10,8 @@ export GOFLAGS ?= -buildvcs=false
 
 programs := fairlead-bridge fairlead fairlead-agent testenv
 report := bin/test-report.jsonl
+# Continuous integration believes no earlier result.
+fresh := $(if $(CI),-count=1)
 unit = $$(go list ./... | grep -v /integration)
 # The plugin needs a JDK that knows Java 11's class files; 17 is the one that Clouddriver runs on.
 java := $(firstword $(wildcard $(JAVA_HOME) /usr/lib/jvm/java-17-openjdk*))
@@ -53,14 +55,15 @@ test: bin/testenv bin/testsummary ## everything: unit tests with the race detect
 	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH" proto/generate --check || \
 	  echo '{"Name":"generated code (make generate)","Outcome":"fail","Count":1}' >>$(report)
 	@echo "== unit tests, with the race detector"
-	@go test -race -json -timeout 20m $(unit) | bin/testsummary read $(report) || true
+	@go test -race -json $(fresh) -timeout 20m $(unit) | bin/testsummary read $(report) || true
 	@echo "== the plugin"
 	@rm -rf plugin-descriptor/target/surefire-reports
 	@failed=; $(maven) verify || failed=1; \
 	  bin/testsummary surefire $(report) plugin-descriptor/target/surefire-reports; \
 	  if [ -n "$$failed" ]; then echo '{"Name":"the plugin (mvn verify)","Outcome":"fail","Count":1}' >>$(report); fi
+	@# One package at a time: each runs a whole environment.
 	@echo "== suites on real parts"
-	@go test -json -timeout 60m ./integration/... | bin/testsummary read $(report) || true
+	@go test -json -count=1 -p 1 -timeout 60m ./integration/... | bin/testsummary read $(report) || true
 	@echo "== summary"
 	@bin/testsummary finish $(report) .ci/allowed-skips
 
