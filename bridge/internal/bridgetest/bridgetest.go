@@ -1,0 +1,131 @@
+// Package bridgetest runs a whole bridge inside a test.
+package bridgetest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/bridge"
+	"github.com/fairlead/fairlead/bridge/internal/config"
+	"github.com/fairlead/fairlead/bridge/internal/identity"
+)
+
+// Bridge is a bridge that runs.
+type Bridge struct {
+	Config *config.Config
+	// URL of the admin endpoint.
+	URL string
+
+	t     testing.TB
+	stop  context.CancelFunc
+	ended chan error
+}
+
+// Configure makes a configuration with free ports and fresh files.
+func Configure(t testing.TB, dsn string) *config.Config {
+	t.Helper()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := identity.CreateKey(key); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse("", fmt.Appendf(nil, `{name: test-bridge, keyFile: %q, database: {dsn: %q}, plugin: {secretFile: %q, address: %q}, admin: {tokenFile: %q, address: %q}, agents: {address: %q}, metrics: {address: %q}}`,
+		key, dsn, filepath.Join(dir, "secret"), free(t), filepath.Join(dir, "token"), free(t), free(t), free(t)), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// free finds a loopback address that nobody listens at.
+func free(t testing.TB) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// Run starts a bridge; it ends with the test.
+func Run(t testing.TB, c *config.Config) *Bridge {
+	t.Helper()
+	made, err := bridge.New(c, "test", slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	b := &Bridge{Config: c, URL: "http://" + c.Admin.Address, t: t, stop: stop, ended: make(chan error, 1)}
+	go func() { b.ended <- made.Run(ctx) }()
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// Stop ends the bridge and returns what its Run did. It may be called again.
+func (b *Bridge) Stop() error {
+	b.stop()
+	select {
+	case err := <-b.ended:
+		b.ended <- err
+		return err
+	case <-time.After(40 * time.Second):
+		return fmt.Errorf("the bridge has not stopped")
+	}
+}
+
+// Get asks the admin endpoint, or another URL; the token is shown.
+func (b *Bridge) Get(path string) (code int, body string) {
+	b.t.Helper()
+	url := path
+	if strings.HasPrefix(path, "/") {
+		url = b.URL + path
+	}
+	request, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if token, err := os.ReadFile(b.Config.Admin.TokenFile); err == nil {
+		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return response.StatusCode, string(content)
+}
+
+// Until waits until f is true.
+func (b *Bridge) Until(what string, f func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// UntilReady waits until the bridge has started completely.
+func (b *Bridge) UntilReady() {
+	b.t.Helper()
+	b.Until("the bridge is ready", func() bool { code, _ := b.Get("/readyz"); return code == http.StatusOK })
+}
