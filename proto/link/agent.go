@@ -268,19 +268,6 @@ func (a *Agent) FetchDone(now time.Time, account, typ string) {
 	}
 }
 
-// OutputRoom is how many bytes of output the operation may give now. Zero: wait for credit, or for the operation's end.
-func (a *Agent) OutputRoom(id string) int { return a.ledger.room(id) }
-
-// Output appends to a running operation's output, at most OutputRoom bytes. The data belongs to the Agent afterwards.
-func (a *Agent) Output(id string, data []byte) { a.ledger.output(id, data) }
-
-// Finish ends a running operation. A nil outcome is an error of the shell and becomes STATE_UNKNOWN.
-func (a *Agent) Finish(now time.Time, id string, outcome *linkv1.Outcome) {
-	a.tell(now)
-	a.ledger.finish(a.now, id, outcome)
-	a.leaveIfDone()
-}
-
 // Outbox tells how much of an account is unsent or unacknowledged, for metrics.
 func (a *Agent) Outbox(account string) (changes, bytes int) {
 	if acc := a.accounts[account]; acc != nil {

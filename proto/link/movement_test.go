@@ -3,6 +3,8 @@ package link
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -98,6 +100,7 @@ func (c *connection) deliverSessionUp() bool {
 	}
 	f := c.up[0]
 	c.up = c.up[1:]
+	c.tapped(sessionStream, true, f)
 	c.core.ReceivedSession(c.bridge.clock(), f)
 	c.actions()
 	return true
@@ -109,6 +112,7 @@ func (c *connection) deliverInventoryUp() bool {
 	}
 	f := c.invUp[0]
 	c.invUp = c.invUp[1:]
+	c.tapped(inventoryStream, true, f)
 	c.core.ReceivedInventory(c.bridge.clock(), f)
 	c.actions()
 	return true
@@ -121,6 +125,7 @@ func (c *connection) deliverOperationUp() bool {
 	}
 	f := c.opUp[0]
 	c.opUp = c.opUp[1:]
+	c.tapped(operationStream, true, f)
 	c.core.Heard(b.clock())
 	if err := b.ops.Received(b.clock(), c.id, f); err != nil {
 		c.core.Close(b.clock(), linkv1.Close_CODE_PROTOCOL, err.Error(), 0)
@@ -141,6 +146,7 @@ func (c *connection) deliverSessionDown() bool {
 	}
 	f := c.down[0]
 	c.down = c.down[1:]
+	c.tapped(sessionStream, false, f)
 	c.agent.core.ReceivedSession(c.agent.clock(), f)
 	c.agent.actions()
 	return true
@@ -152,6 +158,7 @@ func (c *connection) deliverInventoryDown() bool {
 	}
 	f := c.invDn[0]
 	c.invDn = c.invDn[1:]
+	c.tapped(inventoryStream, false, f)
 	if ack := f.GetAck(); ack != nil && c.agent.w.watch.ack != nil {
 		c.agent.w.watch.ack(c.agent, ack)
 	}
@@ -166,6 +173,7 @@ func (c *connection) deliverOperationDown() bool {
 	}
 	f := c.opDn[0]
 	c.opDn = c.opDn[1:]
+	c.tapped(operationStream, false, f)
 	if f.GetStart() != nil {
 		c.started = f
 	}
@@ -256,5 +264,11 @@ func (w *world) pass(d time.Duration) {
 			}
 		}
 		w.settle()
+	}
+}
+
+func (c *connection) tapped(kind int, up bool, frame proto.Message) {
+	if c.tap != nil {
+		c.tap(kind, up, frame)
 	}
 }

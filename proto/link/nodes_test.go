@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -111,6 +113,8 @@ type connection struct {
 	opened bool
 	// cut streams deliver nothing any more, in one direction.
 	cutUp, cutDown bool
+	// tap sees each frame that is delivered.
+	tap func(kind int, up bool, frame proto.Message)
 	// started is the last order to start, for delivering it once more.
 	started *linkv1.OperationDown
 	// left: the agent's end is gone; hung: the bridge's end.

@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	simulationSteps = flag.Int("steps", 200_000, "steps of the simulation")
+	simulationSteps = flag.Int("steps", 1_000_000, "steps of the simulation")
 	simulationSeed  = flag.Uint64("seed", 0, "seed of the simulation; 0: one from the clock, printed")
 )
 
