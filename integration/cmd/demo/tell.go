@@ -95,24 +95,11 @@ func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, time
 // processes says what runs where.
 func processes(env *testenv.Env) {
 	for _, b := range env.Bridges {
-		say("bridge", fmt.Sprintf("process %d, %s: agents at %s, Clouddriver's plugin at %s", b.PID, memory(b.PID), b.Agents, b.Plugin))
+		say("bridge", fmt.Sprintf("process %d, %s: agents at %s, Clouddriver's plugin at %s", b.PID, story.Memory(b.PID), b.Agents, b.Plugin))
 	}
 	for _, a := range env.Agents {
-		say("agent", fmt.Sprintf("process %d, %s: one connection, made by the agent", a.PID, memory(a.PID)))
+		say("agent", fmt.Sprintf("process %d, %s: one connection, made by the agent", a.PID, story.Memory(a.PID)))
 	}
-}
-
-// memory is a process's resident memory.
-func memory(pid int) string {
-	var total, resident int
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return "gone"
-	}
-	if _, err = fmt.Sscan(string(content), &total, &resident); err != nil {
-		return "unknown"
-	}
-	return fmt.Sprintf("%d MiB", resident*os.Getpagesize()>>20)
 }
 
 // tellWithoutClouddriver tells what can be told with the bridge alone.
