@@ -123,7 +123,22 @@ func discover(ctx context.Context, c *connection, s *Shared) (*catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.intern(groups, resources, failed)
+	return s.intern(groups, byPriority(groups, resources), failed)
+}
+
+// byPriority orders resources as their groups and versions are, which is the API server's priority and decides what an
+// ambiguous short name means. client-go returns them in any order.
+func byPriority(groups []*metav1.APIGroup, resources []*metav1.APIResourceList) []*metav1.APIResourceList {
+	rank := map[string]int{}
+	for _, g := range groups {
+		for _, v := range g.Versions {
+			rank[v.GroupVersion] = len(rank)
+		}
+	}
+	slices.SortStableFunc(resources, func(a, b *metav1.APIResourceList) int {
+		return rank[a.GroupVersion] - rank[b.GroupVersion]
+	})
+	return resources
 }
 
 // holder keeps an account's present catalog. Reading discovery is limited, because operations with misspelt kinds would
