@@ -81,7 +81,8 @@ func (m *mariadb) install(ctx context.Context, cache *build.Cache) (process.Spec
 		return spec, err
 	}
 	install := []string{
-		"--no-defaults", "--datadir=" + data, "--skip-test-db", "--skip-log-bin",
+		// A server that starts removes temporary tables of others from a directory that they share.
+		"--no-defaults", "--datadir=" + data, "--tmpdir=" + data, "--skip-test-db", "--skip-log-bin",
 		"--auth-root-authentication-method=normal", "--innodb-log-file-size=32M",
 	}
 	if spec.User != nil {
@@ -105,7 +106,7 @@ func (m *mariadb) install(ctx context.Context, cache *build.Cache) (process.Spec
 	}
 	spec.Dir = data
 	spec.Args = []string{
-		server, "--no-defaults", "--datadir=" + data, "--init-file=" + first,
+		server, "--no-defaults", "--datadir=" + data, "--tmpdir=" + data, "--init-file=" + first,
 		"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(m.port), "--skip-name-resolve",
 		// Relative to the data directory: an absolute path of a socket may have 107 bytes at most.
 		"--socket=server.sock", "--pid-file=server.pid",

@@ -120,7 +120,7 @@ func (out tables) apply(changes []Change) (wrong []string) {
 	for _, c := range changes {
 		switch c.Kind {
 		case PutRow:
-			if !json.Valid([]byte(c.Body)) {
+			if !json.Valid(c.Body) {
 				wrong = append(wrong, c.String()+": body is no JSON")
 			}
 			out.rows[c.Key] = string(c.Body)

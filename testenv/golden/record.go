@@ -209,23 +209,20 @@ func (c *cluster) list(ctx context.Context) ([]map[string]any, error) {
 	return objects, nil
 }
 
+// tables names the tables of rows, or those of links.
 func tables(ctx context.Context, db *sql.DB, links bool) ([]string, error) {
-	rows, err := db.QueryContext(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'cats\\_v1\\_%' ORDER BY TABLE_NAME")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
 	var names []string
-	for rows.Next() {
+	err := query(ctx, db, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'cats\\_v1\\_%' ORDER BY TABLE_NAME", func(rows *sql.Rows) error {
 		var name string
 		if err := rows.Scan(&name); err != nil {
-			return nil, err
+			return err
 		}
 		if !strings.HasSuffix(name, "_template") && strings.HasSuffix(name, "_rel") == links {
 			names = append(names, name)
 		}
-	}
-	return names, rows.Err()
+		return nil
+	})
+	return names, err
 }
 
 func readRows(ctx context.Context, db *sql.DB) ([]Row, error) {
@@ -235,21 +232,14 @@ func readRows(ctx context.Context, db *sql.DB) ([]Row, error) {
 	}
 	var all []Row
 	for _, name := range names {
-		rows, err := db.QueryContext(ctx, "SELECT id, agent, body_hash, body FROM `"+name+"` ORDER BY id, agent")
+		err := query(ctx, db, "SELECT id, agent, body_hash, body FROM `"+name+"` ORDER BY id, agent", func(rows *sql.Rows) error {
+			row := Row{Table: name}
+			defer func() { all = append(all, row) }()
+			return rows.Scan(&row.ID, &row.Agent, &row.Hash, &row.Body)
+		})
 		if err != nil {
 			return nil, err
 		}
-		for rows.Next() {
-			row := Row{Table: name}
-			if err := rows.Scan(&row.ID, &row.Agent, &row.Hash, &row.Body); err != nil {
-				return nil, err
-			}
-			all = append(all, row)
-		}
-		if err := rows.Err(); err != nil {
-			return nil, err
-		}
-		_ = rows.Close()
 	}
 	return all, nil
 }
@@ -259,25 +249,33 @@ func readLinks(ctx context.Context, db *sql.DB) ([]Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []Link{}
+	var all []Link
 	for _, name := range names {
-		rows, err := db.QueryContext(ctx, "SELECT id, rel_id, rel_agent, rel_type FROM `"+name+"` ORDER BY id, rel_id, rel_agent")
+		err := query(ctx, db, "SELECT id, rel_id, rel_agent, rel_type FROM `"+name+"` ORDER BY id, rel_id, rel_agent", func(rows *sql.Rows) error {
+			link := Link{Table: name}
+			defer func() { all = append(all, link) }()
+			return rows.Scan(&link.ID, &link.To, &link.Agent, &link.Type)
+		})
 		if err != nil {
 			return nil, err
 		}
-		for rows.Next() {
-			link := Link{Table: name}
-			if err := rows.Scan(&link.ID, &link.To, &link.Agent, &link.Type); err != nil {
-				return nil, err
-			}
-			all = append(all, link)
-		}
-		if err := rows.Err(); err != nil {
-			return nil, err
-		}
-		_ = rows.Close()
 	}
 	return all, nil
+}
+
+// query calls each for every row of the answer.
+func query(ctx context.Context, db *sql.DB, statement string, each func(*sql.Rows) error) error {
+	rows, err := db.QueryContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := each(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 func writeLines[T any](name string, items []T) (err error) {
