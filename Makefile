@@ -29,9 +29,11 @@ bin/fairlead: package = ./bridge/cmd/fairlead
 bin/fairlead-agent: package = ./agent/cmd/fairlead-agent
 bin/testenv: package = ./testenv/cmd/testenv
 bin/testsummary: package = ./testenv/cmd/testsummary
+bin/demo: package = ./integration/cmd/demo
+bin/bench: package = ./integration/cmd/bench
 # Go knows better than make whether there is something to do.
-.PHONY: $(addprefix bin/,$(programs) testsummary)
-$(addprefix bin/,$(programs) testsummary):
+.PHONY: $(addprefix bin/,$(programs) testsummary demo bench)
+$(addprefix bin/,$(programs) testsummary demo bench):
 	@go build -o $@ $(package)
 
 .PHONY: plugin
@@ -68,8 +70,12 @@ test: bin/testenv bin/testsummary ## everything: unit tests with the race detect
 	@bin/testsummary finish $(report) .ci/allowed-skips
 
 .PHONY: demo
-demo: bin/testenv ## a deploy through a real Clouddriver to a real cluster, told as it happens (KEEP=1 leaves it running)
-	@go run ./integration/cmd/demo
+demo: bin/testenv bin/fairlead bin/demo ## a deploy through a real Clouddriver to a real cluster, told as it happens (KEEP=1 leaves it running)
+	@bin/demo
+
+.PHONY: bench
+bench: bin/bench ## deploy, read and freshness beside a stock account, as docs/benchmarks.md shows them
+	@bin/bench
 
 .PHONY: generate
 generate: bin/testenv ## regenerate proto/gen
