@@ -49,6 +49,9 @@ type AgentConfig struct {
 	// (by default 10 s for "applications", whose rows Clouddriver's own eviction deletes across accounts).
 	CheckInterval  time.Duration
 	CheckIntervals map[string]time.Duration
+	// Logical types ("applications", "clusters") have rows that follow from objects of all kinds. They are complete only when every kind is;
+	// what is known of them is sent before that, so that one kind that cannot be listed does not keep them away.
+	Logical []string
 	// WelcomeWait (10 s) is how long a bridge may take to answer Hello.
 	WelcomeWait time.Duration
 
@@ -80,6 +83,9 @@ func (c *AgentConfig) complete() error {
 	setDefault(&c.CheckInterval, 5*time.Minute)
 	if c.CheckIntervals == nil {
 		c.CheckIntervals = map[string]time.Duration{"applications": 10 * time.Second}
+	}
+	if c.Logical == nil {
+		c.Logical = []string{"applications", "clusters"}
 	}
 	setDefault(&c.WelcomeWait, 10*time.Second)
 	c.Ledger.complete()
@@ -199,6 +205,9 @@ func without(names []string, name string) []string {
 func (a *Agent) SetFacts(facts *linkv1.Facts) {
 	if acc := a.accounts[facts.GetAccount()]; acc != nil {
 		acc.facts, acc.factsDue = facts, true
+		if a.session != nil {
+			a.session.factsDue = true
+		}
 	}
 }
 

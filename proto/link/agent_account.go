@@ -123,12 +123,44 @@ func (acc *agentAccount) keeps(a *Agent, key itemKey) bool {
 	}
 	if g.stage == unknown {
 		if !acc.isLive(g) {
-			return false
+			return a.isLogical(g)
 		}
 		// New since its types became complete: all of it comes through the outbox. It is compared at its first check.
 		g.settle(a)
 	}
 	return true
+}
+
+func (a *Agent) isLogical(g *group) bool {
+	if g.key.rel != "" {
+		return false
+	}
+	for _, typ := range a.cfg.Logical {
+		if typ == g.key.typ {
+			return true
+		}
+	}
+	return false
+}
+
+// tellLogical sends what the records know of logical types that are not complete: no comparison will find out soon.
+func (acc *agentAccount) tellLogical(a *Agent) {
+	for _, g := range acc.order {
+		if g.stage != unknown || !a.isLogical(g) {
+			continue
+		}
+		for after := ""; ; {
+			page := acc.records.Page(g.message, after, a.cfg.PageEntries)
+			for _, e := range page {
+				after = e.GetKey()
+				acc.wish(g, after)
+			}
+			if len(page) < a.cfg.PageEntries {
+				break
+			}
+		}
+	}
+	a.pump(acc)
 }
 
 func (acc *agentAccount) setWatches(a *Agent, types []string) {
@@ -235,6 +267,7 @@ func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
 		g.reattach(continues)
 	}
 	acc.compareLive(a)
+	acc.tellLogical(a)
 	what := NoteAttached
 	if continues {
 		what = NoteContinued

@@ -327,21 +327,27 @@ func (acc *agentAccount) want(a *Agent, w *linkv1.Want) {
 		return
 	}
 	onTheWay := acc.onTheWay(g)
-	if g.wanted == nil {
-		g.wanted = make(map[string]struct{}, len(w.GetKeys()))
-	}
 	for _, k := range w.GetKeys() {
-		_, twice := g.wanted[k]
 		_, sent := onTheWay[k]
-		if _, rejected := g.rejected[k]; rejected || twice || sent {
-			continue
+		if _, rejected := g.rejected[k]; !rejected && !sent {
+			acc.wish(g, k)
 		}
-		g.wanted[k] = struct{}{}
-		g.wantedOrder.push(k)
-		acc.wants++
 	}
 	a.pump(acc)
 	a.wake(acc)
+}
+
+// wish adds an item to those that are wanted.
+func (acc *agentAccount) wish(g *group, key string) {
+	if g.wanted == nil {
+		g.wanted = make(map[string]struct{})
+	}
+	if _, twice := g.wanted[key]; twice {
+		return
+	}
+	g.wanted[key] = struct{}{}
+	g.wantedOrder.push(key)
+	acc.wants++
 }
 
 // onTheWay names the rows of a group whose newest state is unsent or unacknowledged: sending it again would tell nothing new.

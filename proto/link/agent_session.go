@@ -13,8 +13,9 @@ type agentSession struct {
 	welcome  *linkv1.Welcome
 	credit   int
 	helloDue bool
-	// declare: the accounts changed since they were last told. accepted: the accounts whose operations may come.
+	// declare: the accounts changed since they were last told. factsDue: some account's did.
 	declare  bool
+	factsDue bool
 	beatDue  bool
 	goodbye  bool
 	draining *linkv1.Drain
@@ -27,7 +28,7 @@ func (s *agentSession) open() bool { return s != nil && s.welcome != nil && !s.e
 // Connected tells that a session stream is open.
 func (a *Agent) Connected(now time.Time) {
 	a.tell(now)
-	a.session = &agentSession{helloDue: true}
+	a.session = &agentSession{helloDue: true, factsDue: true}
 	// Until Welcome names the rule's times, silence is measured by our own patience.
 	a.session.live.begin(a.now, 0, a.cfg.WelcomeWait)
 	for _, acc := range a.order {
@@ -47,7 +48,8 @@ func (a *Agent) Lost(now time.Time, _ string) {
 	a.ledger.lost()
 }
 
-// Goodbye tells that the process will end: no operation begins any more, running ones may finish, then Disconnect comes.
+// Goodbye tells that the process will end: no operation begins any more, running ones may finish. Then Disconnect comes, if there is a
+// session.
 func (a *Agent) Goodbye(now time.Time, reason string) {
 	a.tell(now)
 	if reason == "" {
@@ -222,15 +224,20 @@ func (a *Agent) NextSession() *linkv1.SessionUp {
 			reason = "drained"
 		}
 		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Goodbye{Goodbye: &linkv1.Goodbye{Reason: reason}}}
-	case s.ended:
-		return nil
+	case s.factsDue && !s.ended:
+		return a.nextFacts()
 	}
+	return nil
+}
+
+func (a *Agent) nextFacts() *linkv1.SessionUp {
 	for _, acc := range a.order {
 		if acc.factsDue {
 			acc.factsDue = false
 			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Facts{Facts: acc.facts}}
 		}
 	}
+	a.session.factsDue = false
 	return nil
 }
 

@@ -78,11 +78,15 @@ func (t *tables) clone() *tables {
 
 var errAway = fmt.Errorf("the database is away")
 
-func (d *database) attach(a Attach) AttachResult {
-	if d.away {
-		return AttachResult{Account: a.Account, Err: errAway}
-	}
+// attach moves the fence, unless another process holds the account and lives.
+func (d *database) attach(a Attach, live bool) AttachResult {
 	t := d.tables(a.Account)
+	switch {
+	case d.away:
+		return AttachResult{Account: a.Account, Err: errAway}
+	case live && t.holder != a.Instance:
+		return AttachResult{Account: a.Account, HeldBy: t.holder}
+	}
 	r := AttachResult{Account: a.Account, Continues: t.holder == a.Instance && t.epoch == a.ResumeEpoch && t.epoch > 0}
 	t.epoch = max(t.epoch, a.ResumeEpoch) + 1
 	t.holder = a.Instance

@@ -121,8 +121,10 @@ func (b *bridgeNode) request(i int) {
 	b.last = ""
 	switch a := r.action.(type) {
 	case Attach:
-		result := db.attach(a)
-		b.last = howEnded(false, result.Err)
+		result := db.attach(a, b.w.directory && b.w.live(a.Account))
+		if b.last = howEnded(false, result.Err); result.HeldBy != "" {
+			b.last = ": held"
+		}
 		c.core.AttachDone(now, result)
 	case Write:
 		result := db.write(a)
@@ -148,6 +150,19 @@ func (b *bridgeNode) request(i int) {
 		c.core.SweepDone(now, result)
 	}
 	c.actions()
+}
+
+// live tells whether the fence's holder has a session that works, as a directory of sessions would.
+func (w *world) live(account string) bool {
+	t := w.db.tables(account)
+	for _, b := range w.bridges {
+		for _, c := range b.sessions {
+			if acc := c.core.accounts[account]; c.instance == t.holder && acc != nil && acc.epoch == t.epoch {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func howEnded(fenced bool, err error) string {

@@ -44,7 +44,9 @@ func (n *agentNode) observe(account string) bool {
 		}
 		wn.listing, inv.listing = false, nil
 		for _, typ := range n.types() {
-			n.core.Live(n.clock(), account, typ)
+			if n.never == "" || typ != n.never && typ != appType {
+				n.core.Live(n.clock(), account, typ)
+			}
 		}
 	case wn.from < len(c.events):
 		wn.from++

@@ -24,6 +24,8 @@ type world struct {
 	bridges  []*bridgeNode
 	instance int
 	session  int
+	// directory tells bridges which agent has an account.
+	directory bool
 	// effects counts, for each operation id, how often a change took effect.
 	effects map[string]int
 	// seen is called for each thing that a check may want to look at.
@@ -46,9 +48,11 @@ func newWorld(seed uint64) *world {
 
 // agentNode is an agent process and its shell.
 type agentNode struct {
-	w     *world
-	name  string
-	bare  bool
+	w    *world
+	name string
+	bare bool
+	// never is a type that cannot be listed; logical types are not complete then.
+	never string
 	skew  time.Duration
 	names []string
 	tune  func(*AgentConfig)

@@ -79,6 +79,7 @@ func (s *script) do(words []string) (result string, err error) {
 	switch {
 	case who == "with":
 		s.options = append(s.options, strings.Join(rest, " "))
+		s.directory = s.has("directory")
 		return "", nil
 	case who == "run":
 		return "", s.run(rest)
@@ -144,6 +145,9 @@ func (s *script) agent(name string) *agentNode {
 
 func (s *script) addAgentOptions(name string) *agentNode {
 	n := &agentNode{w: s.world, name: name, names: []string{"prod"}, bare: !s.has("links")}
+	if s.has("services forbidden") {
+		n.never = svcType
+	}
 	if s.clusters["prod"] == nil {
 		s.clusters["prod"] = newCluster("prod")
 	}

@@ -100,7 +100,7 @@ func (s *simulation) crash(b *bridgeNode) {
 			s.swept(a, s.db.sweep(a))
 			continue
 		case Attach:
-			s.db.attach(a)
+			s.db.attach(a, false)
 			continue
 		}
 		break
