@@ -5,8 +5,6 @@ package mainjob
 import (
 	"context"
 	"database/sql"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,41 +14,6 @@ import (
 	"github.com/fairlead/fairlead/integration/story"
 	"github.com/fairlead/fairlead/testenv"
 )
-
-// up starts an environment for a test and ends it with it. Logs of a failed test are kept and named.
-func up(t *testing.T, options testenv.Options) *testenv.Env {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "fairlead-it-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Dir, options.DiesWithParent, options.Progress = dir, true, progress{t}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // a first build takes minutes
-	defer cancel()
-	env, err := testenv.Up(ctx, options)
-	testenv.SkipMissing(t, "clouddriver", err)
-	t.Cleanup(func() {
-		if err := env.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log("logs are in", filepath.Join(dir, "logs"))
-			return
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return env
-}
-
-// progress writes to the test's log.
-type progress struct{ t *testing.T }
-
-func (p progress) Write(b []byte) (int, error) {
-	p.t.Log(string(b))
-	return len(b), nil
-}
 
 // on is a story on the account of the environment's first cluster.
 func on(t *testing.T, env *testenv.Env, app string) *story.Story {

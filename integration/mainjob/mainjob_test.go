@@ -16,7 +16,7 @@ import (
 func TestDeployReachesTheClusterAndShowsInCachedViews(t *testing.T) {
 	for _, version := range testenv.Versions() {
 		t.Run(version, func(t *testing.T) {
-			env := up(t, testenv.Options{Clouddriver: version})
+			env := testenv.UpForTest(t, testenv.Options{Clouddriver: version})
 			s := on(t, env, "storefront")
 			ctx := within(t, 2*time.Minute)
 
