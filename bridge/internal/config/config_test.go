@@ -79,6 +79,7 @@ func TestBadInputIsAnsweredWithPlaceValueAndFix(t *testing.T) {
 		{"keyfile: x", nil, "fairlead-bridge.yml:1: keyfile: no such key; did you mean keyFile?"},
 		{"database:\n  dns: x", nil, "fairlead-bridge.yml:2: database.dns: no such key; did you mean database.dsn?"},
 		{"agents:\n  names: [x]", nil, "fairlead-bridge.yml:2: agents.names: no such key; did you mean agents.tls.names?"},
+		{"databse: {}", nil, "fairlead-bridge.yml:1: databse: no such key; did you mean database?"},
 		{"tokenFile: x", nil, "did you mean admin.tokenFile?"},
 		{"somethingElseEntirely: x", nil, "no such key; \"fairlead-bridge config keys\" lists them"},
 		{"agents: 7", nil, "fairlead-bridge.yml:1: agents: want a section of keys"},

@@ -118,8 +118,7 @@ func find(path string) *Key {
 func nearest(path string) string {
 	name := path[strings.LastIndexByte(path, '.')+1:]
 	best, least := "", len(path)/3+2
-	for i := range keys {
-		known := keys[i].Path
+	for _, known := range names() {
 		d := distance(strings.ToLower(path), strings.ToLower(known))
 		if strings.EqualFold(name, known[strings.LastIndexByte(known, '.')+1:]) {
 			d = min(d, 1)
@@ -132,6 +131,19 @@ func nearest(path string) string {
 		return "; \"fairlead-bridge config keys\" lists them"
 	}
 	return fmt.Sprintf("; did you mean %s?", best)
+}
+
+// names are all keys and the sections that they stand in.
+func names() []string {
+	var list []string
+	for _, k := range keys {
+		list = append(list, k.Path)
+		for section := k.Path; strings.Contains(section, "."); {
+			section = section[:strings.LastIndexByte(section, '.')]
+			list = append(list, section)
+		}
+	}
+	return list
 }
 
 // distance is how many letters have to be added, dropped or replaced to make b of a (Levenshtein).
