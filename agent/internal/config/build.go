@@ -176,7 +176,7 @@ func (b *builder) clouddriver(d *document) {
 	}
 	out.TLS = TLS{Pin: strings.ToLower(strings.TrimSpace(in.TLS.Pin)), CACertFile: strings.TrimPrefix(in.TLS.CacertFile, "file://"), ServerName: in.TLS.ServerName}
 	if out.TLS.Pin != "" && !pinPattern.MatchString(out.TLS.Pin) {
-		b.fail("clouddriver.tls.pin: %q: want sha256: and 64 hexadecimal digits, as `fairlead agent join` prints it", in.TLS.Pin)
+		b.fail("clouddriver.tls.pin: %q: want sha256: and 64 hexadecimal digits, the CA pin that `fairlead status` shows", in.TLS.Pin)
 	}
 	if out.TLS.Pin != "" && out.TLS.CACertFile != "" {
 		b.warn("clouddriver.tls.cacertFile", "not used, because clouddriver.tls.pin says which CA to trust")
@@ -216,7 +216,7 @@ func (b *builder) token(value, file string) {
 	case file != "":
 		*out = FileToken(strings.TrimPrefix(file, "file://"))
 	default:
-		b.fail("clouddriver.auth.tokenFile: missing; an agent must show who it is: `fairlead agent join` prints a token, put it into a file " +
+		b.fail("clouddriver.auth.tokenFile: missing; an agent must show who it is: `fairlead token create` prints a token, put it into a file " +
 			"and name the file here, or into the environment as FAIRLEAD_TOKEN")
 		return
 	}

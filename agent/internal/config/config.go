@@ -183,11 +183,11 @@ func (t TokenSource) Token() (Secret, error) {
 	}
 	content, err := os.ReadFile(t.file)
 	if err != nil {
-		return "", fmt.Errorf("clouddriver.auth.tokenFile: %w; mount the agent's token there, `fairlead agent join` prints how", err)
+		return "", fmt.Errorf("clouddriver.auth.tokenFile: %w; mount the agent's token there, `fairlead token create` makes one", err)
 	}
 	token := strings.TrimSpace(string(content))
 	if token == "" {
-		return "", fmt.Errorf("clouddriver.auth.tokenFile: %s is empty; put the token that `fairlead agent join` prints into it", t.file)
+		return "", fmt.Errorf("clouddriver.auth.tokenFile: %s is empty; put the token that `fairlead token create` prints into it", t.file)
 	}
 	if strings.ContainsAny(token, " \t\r\n") {
 		return "", fmt.Errorf("clouddriver.auth.tokenFile: %s holds more than one word; it must hold the token and nothing else", t.file)

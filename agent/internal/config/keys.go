@@ -100,7 +100,7 @@ func clouddriverKeys() map[string]key {
 			"cacertFile": used(text),
 			"pin":        used(text),
 			"insecureSkipVerify": refused(boolean, "an agent that does not know its bridge would give its token to anybody: "+
-				"set clouddriver.tls.pin to the hash that `fairlead agent join` prints"),
+				"set clouddriver.tls.pin to the CA pin that `fairlead status` shows"),
 			"clientCertFile":        later(text),
 			"clientKeyFile":         later(text),
 			"clientKeyFilePassword": later(text),
