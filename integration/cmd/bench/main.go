@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -13,9 +14,14 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/fairlead/fairlead/integration/story"
 	"github.com/fairlead/fairlead/testenv"
 )
+
+// pollInterval is stock Clouddriver's (sql.agent.poll.intervalSeconds).
+const pollInterval = 30 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -82,7 +88,7 @@ func run(ctx context.Context, version string, rounds int) (err error) {
 			reads[n] = append(reads[n], time.Since(began))
 		}
 	}
-	for n, s := range stories {
+	for _, s := range stories {
 		if _, _, err := s.AwaitViews(ctx, func(v story.Views) error {
 			if len(v.LoadBalancers) == 0 {
 				return fmt.Errorf("no load balancer in the cached views yet")
@@ -91,16 +97,28 @@ func run(ctx context.Context, version string, rounds int) (err error) {
 		}); err != nil {
 			return err
 		}
-		for i := range rounds {
-			value := fmt.Sprint("value", i)
-			if err := s.Label(ctx, value); err != nil {
+	}
+	for i := range rounds {
+		// A change at a random moment of the stock account's polling interval; both accounts are changed and watched at once.
+		select {
+		case <-time.After(time.Duration(rand.Int64N(int64(pollInterval)))): //nolint:gosec // spreads moments
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		g, ctx := errgroup.WithContext(ctx)
+		for n, s := range stories {
+			g.Go(func() error {
+				value := fmt.Sprint("value", i)
+				if err := s.Label(ctx, value); err != nil {
+					return err
+				}
+				took, err := s.AwaitLabel(ctx, value)
+				changes[n] = append(changes[n], took)
 				return err
-			}
-			took, err := s.AwaitLabel(ctx, value)
-			if err != nil {
-				return err
-			}
-			changes[n] = append(changes[n], took)
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
 		}
 	}
 	fmt.Printf("\nClouddriver %s, median of %d (smallest … largest), agent account against stock account\n\n", env.Clouddriver.Version, rounds)
