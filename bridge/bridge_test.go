@@ -46,6 +46,7 @@ func life(t *testing.T, server *storetest.Server) {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
+	withoutToken(t, b)
 	var health struct{ Status string }
 	if _, body := b.Get("/healthz"); json.Unmarshal([]byte(body), &health) != nil || health.Status != "ok" {
 		t.Errorf("healthz: %s", body)
@@ -77,6 +78,30 @@ func life(t *testing.T, server *storetest.Server) {
 	}
 	if n := d.Count(t, "fairlead_bridge", "TRUE"); n != 0 {
 		t.Errorf("%d rows of bridges after the stop", n)
+	}
+}
+
+// withoutToken shows that only health is for everybody.
+func withoutToken(t *testing.T, b *bridgetest.Bridge) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for path, want := range map[string]int{
+		"/livez": http.StatusOK, "/debug/pprof/heap": http.StatusUnauthorized, "/": http.StatusUnauthorized,
+		"/fairlead.admin.v1.AdminService/GetStatus": http.StatusUnauthorized,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.URL+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s without a token: %d, want %d", path, response.StatusCode, want)
+		}
 	}
 }
 

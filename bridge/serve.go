@@ -82,10 +82,10 @@ func (b *Bridge) prepare(ctx context.Context) (*identity.Authority, error) {
 }
 
 func (b *Bridge) awaitTemplates(ctx context.Context) error {
-	if err := b.store.WaitForTemplates(ctx); err != nil {
-		return nil // only when ctx has ended
+	// It fails only when ctx has ended.
+	if b.store.WaitForTemplates(ctx) == nil {
+		b.health.templates.Store(true)
 	}
-	b.health.templates.Store(true)
 	return nil
 }
 
