@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -59,12 +58,6 @@ func run(ctx context.Context, file string) error {
 			level = slog.LevelWarn
 		}
 		log.Log(ctx, level, "configuration", "key", line.Key, "note", line.Text, "accounts", line.Accounts)
-	}
-	for _, refused := range settings.Refused {
-		log.Error("account is not served", "account", refused.Name, "error", refused.Err)
-	}
-	if len(settings.Refused) > 0 && len(settings.Accounts) == 0 {
-		return errors.New("none of the configured accounts can be served; the log says why for each")
 	}
 	a, err := agent.New(settings, log)
 	if err != nil {

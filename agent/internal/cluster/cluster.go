@@ -42,8 +42,9 @@ type Cluster struct {
 
 	mu     sync.Mutex
 	states map[cats.Type]*kindState
-	// definitions are the names of the custom resource definitions, sorted.
-	definitions []string
+	// definitions are the names of the custom resource definitions, sorted, once they are known.
+	definitions      []string
+	definitionsKnown bool
 }
 
 const (
@@ -90,5 +91,5 @@ func (c *Cluster) Name() string { return c.account.Name }
 // Server is the API server's URL.
 func (c *Cluster) Server() string { return c.connection.server }
 
-// Close gives up the connections of a cluster that is not run (any more).
+// Close ends the connections of an account that is served no more, and with them what is still under way on it.
 func (c *Cluster) Close() { c.connection.close() }

@@ -18,6 +18,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/connrotation"
 )
 
 const (
@@ -45,6 +46,7 @@ type connection struct {
 	// authenticated sends requests with the account's credentials; base is underneath it.
 	authenticated         http.RoundTripper
 	base                  *http.Transport
+	dialer                *connrotation.Dialer
 	inventory, operations *rate.Limiter
 	headerTimeout         time.Duration
 	requestTimeout        time.Duration
@@ -76,11 +78,12 @@ func connect(account config.Account, o Options) (*connection, error) {
 	case proxy == nil:
 		proxy = http.ProxyFromEnvironment
 	}
+	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
 	base := utilnet.SetTransportDefaults(&http.Transport{
 		Proxy:               proxy,
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: 10 * time.Second,
-		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:         dialer.DialContext,
 		MaxIdleConnsPerHost: 25,
 		IdleConnTimeout:     90 * time.Second,
 		HTTP2:               &http.HTTP2Config{MaxReceiveBufferPerStream: streamWindow},
@@ -94,7 +97,7 @@ func connect(account config.Account, o Options) (*connection, error) {
 	}
 	c := &connection{
 		server: strings.TrimSuffix(server.String(), "/"), namespace: namespace,
-		authenticated: authenticated, base: base,
+		authenticated: authenticated, base: base, dialer: dialer,
 		inventory:     rate.NewLimiter(inventoryRate, inventoryBurst),
 		operations:    rate.NewLimiter(operationRate, operationBurst),
 		headerTimeout: defaultHeaderTimeout, requestTimeout: o.RequestTimeout,
@@ -141,8 +144,11 @@ func podNamespace() string {
 	return "default"
 }
 
-// close gives up idle connections.
-func (c *connection) close() { c.base.CloseIdleConnections() }
+// close ends all connections.
+func (c *connection) close() {
+	c.base.CloseIdleConnections()
+	c.dialer.CloseAll()
+}
 
 // forInventory returns a client configuration whose requests end with ctx.
 func (c *connection) forInventory(ctx context.Context) *rest.Config {

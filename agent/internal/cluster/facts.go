@@ -20,7 +20,9 @@ type facts struct {
 	// dirty has room for one: something changed.
 	dirty chan struct{}
 
-	mu         sync.Mutex
+	mu sync.Mutex
+	// missing are the things that are still being looked for.
+	missing    map[string]bool
 	version    string
 	namespaces []string
 	custom     []*linkv1.CustomResource
@@ -29,7 +31,15 @@ type facts struct {
 }
 
 func newFacts(account string) *facts {
-	return &facts{account: account, dirty: make(chan struct{}, 1), problems: map[string]string{}}
+	return &facts{account: account, dirty: make(chan struct{}, 1), problems: map[string]string{}, missing: map[string]bool{}}
+}
+
+// tellable: everything was looked for, or there is a problem to tell. Until then silence is better than a list that is empty
+// because nobody has looked.
+func (f *facts) tellable() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.missing) == 0 || len(f.problems) > 0
 }
 
 // set changes something under the lock.
@@ -78,7 +88,7 @@ func (f *facts) run(ctx context.Context, sink Sink, settle time.Duration) {
 		if !pause(ctx, settle) {
 			return
 		}
-		if now := f.get(); !proto.Equal(now, told) {
+		if now := f.get(); f.tellable() && !proto.Equal(now, told) {
 			told = now
 			sink.Facts(proto.CloneOf(now))
 		}

@@ -231,6 +231,7 @@ func prepare(t *testing.T, kubeconfig string, change func(*config.Account, *api.
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.cluster.Close)
 	b.cluster.timing = timing{
 		retry: 20 * time.Millisecond, mostRetry: 500 * time.Millisecond, deniedFor: 500 * time.Millisecond, deniedRetry: 300 * time.Millisecond,
 		settle: 20 * time.Millisecond, rediscover: time.Minute, slotWait: time.Second,

@@ -20,7 +20,7 @@ import (
 // Run hands what is in the cluster to the sink until ctx ends. It returns when everything that it started has ended; the
 // error is nil then.
 func (c *Cluster) Run(ctx context.Context, sink Sink) error {
-	defer c.connection.close()
+	defer c.connection.base.CloseIdleConnections()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { c.facts.run(ctx, sink, c.timing.settle); return nil })
 	g.Go(func() error {
@@ -143,10 +143,16 @@ func (r *running) readDefinitions(catalog *catalog) bool {
 		return false
 	}
 	c.mu.Lock()
-	definitions := c.definitions
+	definitions, known := c.definitions, c.definitionsKnown
 	c.mu.Unlock()
+	if !known {
+		return false
+	}
 	custom, missing := catalog.customResources(definitions)
-	c.facts.set(func() { c.facts.custom = custom })
+	c.facts.set(func() {
+		c.facts.custom = custom
+		delete(c.facts.missing, "definitions")
+	})
 	return missing
 }
 
@@ -187,6 +193,7 @@ func (r *running) reconcile(ctx context.Context, catalog *catalog) {
 		delete(r.dropped, t)
 		r.kinds[t] = r.start(ctx, &kindWatch{
 			cluster: r.cluster, sink: r.sink, kind: t, mapping: m, namespaces: r.namespacesFor(m), state: r.cluster.stateOf(t),
+			deniedFor: r.cluster.timing.deniedFor,
 		})
 	}
 	r.ensureFacts(ctx, catalog)
@@ -300,7 +307,7 @@ func (r *running) ensureFacts(ctx context.Context, catalog *catalog) {
 		r.namespaces = r.watchNames(ctx, catalog, namespaceResource, &names{
 			changed: func(all []string) {
 				all = slices.DeleteFunc(all, func(n string) bool { return slices.Contains(c.account.OmitNamespaces, n) })
-				c.facts.set(func() { c.facts.namespaces = all })
+				c.facts.set(func() { c.facts.namespaces = all; delete(c.facts.missing, "namespaces") })
 				c.facts.problem("namespaces", "")
 			},
 			refused: func(reason string) {
@@ -312,14 +319,18 @@ func (r *running) ensureFacts(ctx context.Context, catalog *catalog) {
 		r.definitions = r.watchNames(ctx, catalog, definitionResource, &names{
 			changed: func(all []string) {
 				c.mu.Lock()
-				c.definitions = all
+				c.definitions, c.definitionsKnown = all, true
 				c.mu.Unlock()
 				c.kindsChanged()
 			},
 			refused: func(reason string) {
 				c.log.Info("definitions of custom resources cannot be listed; new ones are noticed late", "reason", reason)
+				c.facts.set(func() { delete(c.facts.missing, "definitions") })
 			},
 		})
+		if r.definitions == nil && !catalog.failed[definitionResource.Group] {
+			c.facts.set(func() { delete(c.facts.missing, "definitions") }) // an API server without custom resources
+		}
 	}
 }
 
@@ -335,7 +346,7 @@ func (r *running) watchNames(ctx context.Context, catalog *catalog, resource sch
 	t := typeOf(mapping)
 	return r.start(ctx, &kindWatch{
 		cluster: r.cluster, sink: sink, kind: t, mapping: mapping, namespaces: []string{""}, metadataOnly: true,
-		state: r.cluster.stateOf(t + " (names)"),
+		state: r.cluster.stateOf(t + " (names)"), deniedFor: r.cluster.timing.deniedFor / 3, // facts wait for it
 	})
 }
 
@@ -389,7 +400,12 @@ func (c *Cluster) takeTurn(ctx context.Context) (release func(), err error) {
 func (c *Cluster) ownFacts() {
 	c.facts.set(func() {
 		c.facts.namespaces = slices.Sorted(slices.Values(c.account.Namespaces))
-		if c.account.OnlyNamespaced {
+		if len(c.account.Namespaces) == 0 {
+			c.facts.missing["namespaces"] = true
+		}
+		if !c.account.OnlyNamespaced {
+			c.facts.missing["definitions"] = true
+		} else {
 			for _, k := range c.account.CustomKinds {
 				c.facts.custom = append(c.facts.custom, &linkv1.CustomResource{KubernetesKind: k.Kind, Namespaced: k.Namespaced})
 			}

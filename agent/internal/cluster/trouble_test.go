@@ -163,7 +163,6 @@ func TestFetchReadsAFewOneByOneAndManyByAListing(t *testing.T) {
 	}
 	b.make(b.namespace, configMap("hidden"))
 	hidden, absent := cats.Key{Type: "configMap", Scope: b.namespace, Name: "hidden"}, cats.Key{Type: "configMap", Scope: b.namespace, Name: "absent"}
-	defer b.cluster.Close()
 	for _, some := range [][]cats.Key{{keys[0], hidden, absent}, append(slices.Clone(keys), hidden, absent)} {
 		got := map[cats.Key]error{}
 		err := b.cluster.Fetch(t.Context(), "configMap", some, func(k cats.Key, object map[string]any, err error) error {
@@ -198,7 +197,6 @@ func TestFetchReadsAFewOneByOneAndManyByAListing(t *testing.T) {
 
 func TestUnknownKindsReadDiscoveryAgainOnlySoOften(t *testing.T) {
 	b := prepare(t, plane(t), nil)
-	defer b.cluster.Close()
 	ctx := t.Context()
 	read := func() time.Time {
 		b.cluster.kinds.mu.Lock()
@@ -224,8 +222,6 @@ func TestTwoAccountsOfTheSameKindsShareTheirCatalog(t *testing.T) {
 	kubeconfig := plane(t)
 	shared := NewShared()
 	a, b := prepare(t, kubeconfig, nil), prepare(t, kubeconfig, nil)
-	defer a.cluster.Close()
-	defer b.cluster.Close()
 	a.cluster.kinds.shared, b.cluster.kinds.shared = shared, shared
 	first, err := a.cluster.kinds.get(t.Context())
 	if err != nil {

@@ -53,6 +53,8 @@ type kindWatch struct {
 	namespaces   []string
 	metadataOnly bool
 	state        *kindState
+	// deniedFor is timing.deniedFor, or less for what others wait for.
+	deniedFor time.Duration
 
 	// denied counts refusals by namespace ("": the whole kind).
 	denied  map[string]*denial
@@ -118,7 +120,7 @@ func (w *kindWatch) refuse(namespace string, err error, wait time.Duration) time
 	d.times++
 	d.text = err.Error()
 	w.state.fail("forbidden", err)
-	limit := w.cluster.timing.deniedFor
+	limit := w.deniedFor
 	if !d.lasts(limit) {
 		return min(wait, max(limit/4, time.Millisecond))
 	}
@@ -225,7 +227,7 @@ func (w *kindWatch) refuseNamespace(namespace string, err error) bool {
 	}
 	d.times++
 	d.text = err.Error()
-	return d.lasts(w.cluster.timing.deniedFor)
+	return d.lasts(w.deniedFor)
 }
 
 func (w *kindWatch) deniedNamespaces() []string {

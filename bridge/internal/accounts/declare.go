@@ -130,7 +130,19 @@ func (r *Registry) SetFacts(ctx context.Context, facts *linkv1.Facts) error {
 	r.mu.Lock()
 	known := r.accounts[name]
 	r.mu.Unlock()
-	if known == nil || proto.Equal(known.facts, facts) {
+	if known == nil {
+		return nil
+	}
+	if facts.GetProblem() != "" && len(facts.GetNamespaces()) == 0 {
+		// The agent could not look yet, and every cluster has namespaces: what was known before still is.
+		merged := proto.CloneOf(facts)
+		merged.Namespaces, merged.CustomResources = known.facts.GetNamespaces(), known.facts.GetCustomResources()
+		if merged.GetServerVersion() == "" {
+			merged.ServerVersion = known.facts.GetServerVersion()
+		}
+		facts = merged
+	}
+	if proto.Equal(known.facts, facts) {
 		return nil
 	}
 	text, err := protojson.Marshal(facts)
