@@ -40,7 +40,7 @@ func BenchmarkCommit(b *testing.B) {
 								changes = append(changes, put(account, p, fmt.Sprint(generation)+filler), connect(key("replicaSet", "web", "r"), p))
 							}
 							group.Add(1)
-							err := bench.writer.Submit(context.Background(), cache.Write{Account: account, Epoch: 1, Changes: changes}, func(r cache.Result) {
+							err := bench.writer.Submit(context.Background(), cache.Write{Account: account, Instance: "instance", Epoch: 1, Changes: changes}, func(r cache.Result) {
 								if r.Err != nil || len(r.Rejected) > 0 {
 									failed.Add(1)
 								}

@@ -68,7 +68,7 @@ func (b *bench) write(account string, epoch uint64, changes ...*linkv1.Change) c
 func (b *bench) submit(account string, epoch uint64, changes ...*linkv1.Change) <-chan cache.Result {
 	b.t.Helper()
 	done := make(chan cache.Result, 1)
-	if err := b.writer.Submit(b.t.Context(), cache.Write{Account: account, Epoch: epoch, Changes: changes}, func(r cache.Result) { done <- r }); err != nil {
+	if err := b.writer.Submit(b.t.Context(), cache.Write{Account: account, Instance: "instance", Epoch: epoch, Changes: changes}, func(r cache.Result) { done <- r }); err != nil {
 		b.t.Fatal(err)
 	}
 	return done
@@ -254,7 +254,7 @@ func fenced(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	if n := b.Count(t, "cats_v1_pod", "agent LIKE 'other/%'"); n != 2 {
 		t.Errorf("%d rows of the other account, want 2", n)
 	}
-	if _, err := b.writer.Sweep(t.Context(), "old", old, podRows, []string{"web/p"}); !errors.Is(err, cache.ErrFenced) {
+	if _, err := b.writer.Sweep(t.Context(), store.Fence{Account: "old", Holder: "instance", Epoch: old}, podRows, []string{"web/p"}); !errors.Is(err, cache.ErrFenced) {
 		t.Errorf("an old epoch's sweep ended with %v", err)
 	}
 }
@@ -278,7 +278,7 @@ func attachDuringLoad(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 				default:
 				}
 				done := make(chan cache.Result, 1)
-				err := b.writer.Submit(t.Context(), cache.Write{Account: account, Epoch: epochs[i], Changes: []*linkv1.Change{put(account, pod("p"), fmt.Sprint(n))}}, func(r cache.Result) { done <- r })
+				err := b.writer.Submit(t.Context(), cache.Write{Account: account, Instance: "instance", Epoch: epochs[i], Changes: []*linkv1.Change{put(account, pod("p"), fmt.Sprint(n))}}, func(r cache.Result) { done <- r })
 				if err != nil {
 					t.Error(err)
 					return
@@ -321,7 +321,7 @@ func order(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 		if n%10 == 9 {
 			change = remove(pod(fmt.Sprint(n % 3)))
 		}
-		err := b.writer.Submit(t.Context(), cache.Write{Account: "a", Epoch: epoch, Changes: []*linkv1.Change{change}}, func(r cache.Result) {
+		err := b.writer.Submit(t.Context(), cache.Write{Account: "a", Instance: "instance", Epoch: epoch, Changes: []*linkv1.Change{change}}, func(r cache.Result) {
 			defer group.Done()
 			mu.Lock()
 			defer mu.Unlock()

@@ -25,27 +25,26 @@ const (
 
 // work takes tasks and commits them until ctx ends.
 func (w *Writer) work(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		tasks, barriers := w.queue.take(w.o.TransactionBytes, w.o.TransactionChanges)
 		w.end(barriers, make([]outcome, len(barriers)))
 		if len(tasks) == 0 {
 			select {
 			case <-ctx.Done():
-				return nil
 			case <-w.queue.wake:
 			}
 			continue
 		}
+		// The order across accounts does not matter, that of an account's own tasks stays.
+		slices.SortStableFunc(tasks, func(a, b *task) int { return cmp.Compare(a.account, b.account) })
+		outcomes := w.commit(ctx, tasks)
 		if ctx.Err() != nil {
 			// Before room is given back, or those who wait for it would get in.
 			w.queue.refuse()
-			w.end(tasks, failed(tasks, ErrStopped))
-			return nil
 		}
-		// The order across accounts does not matter, that of an account's own tasks stays.
-		slices.SortStableFunc(tasks, func(a, b *task) int { return cmp.Compare(a.account, b.account) })
-		w.end(tasks, w.commit(ctx, tasks))
+		w.end(tasks, outcomes)
 	}
+	return nil
 }
 
 // end tells how tasks ended and gives back what they held.
@@ -138,7 +137,7 @@ func fences(tasks []*task) []store.Fence {
 	list := make([]store.Fence, 0, len(tasks))
 	for _, t := range tasks {
 		if n := len(list); n == 0 || list[n-1].Account != t.account {
-			list = append(list, store.Fence{Account: t.account, Epoch: t.epoch})
+			list = append(list, t.fence())
 		}
 	}
 	return list
@@ -162,7 +161,7 @@ func (w *Writer) isolate(ctx context.Context, tasks []*task, cause error) []outc
 	middle := len(t.items) / 2
 	var whole outcome
 	for _, items := range [][]item{t.items[:middle], t.items[middle:]} {
-		o := w.commit(ctx, []*task{{account: t.account, epoch: t.epoch, items: items}})[0]
+		o := w.commit(ctx, []*task{{account: t.account, holder: t.holder, epoch: t.epoch, items: items}})[0]
 		whole.rejected = append(whole.rejected, o.rejected...)
 		whole.deleted += o.deleted
 		if o.err != nil {

@@ -3,7 +3,7 @@
 // Invariants:
 //   - writes of one account take effect in the order in which they were submitted, each in one transaction with all of
 //     its changes; writes of many accounts share a transaction;
-//   - a write commits only while its account's fence has its epoch, else it ends with ErrFenced and changes nothing;
+//   - a write commits only while its account's fence has its holder and epoch, else it ends with ErrFenced and changes nothing;
 //   - ids, agent names and hashes are made here, from the account that the caller is authorised for and the key; a body
 //     that says something else is rejected;
 //   - one row that cannot be stored is rejected and reported, what came with it is stored;

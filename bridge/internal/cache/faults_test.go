@@ -56,7 +56,7 @@ func load(t *testing.T, b *bench, accounts, writes int, trouble func(ctx context
 		writers.Go(func() {
 			for n := range writes {
 				done := make(chan cache.Result, 1)
-				err := b.writer.Submit(t.Context(), cache.Write{Account: account, Epoch: 1, Changes: []*linkv1.Change{
+				err := b.writer.Submit(t.Context(), cache.Write{Account: account, Instance: "instance", Epoch: 1, Changes: []*linkv1.Change{
 					put(account, pod("x"), fmt.Sprint(n)), put(account, pod("y"), fmt.Sprint(n)), connect(key("replicaSet", "web", fmt.Sprint(n)), pod("x")),
 				}}, func(r cache.Result) { done <- r })
 				if err != nil {
@@ -174,7 +174,7 @@ func full(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	err = b.writer.Submit(short, cache.Write{Account: "b", Epoch: 1, Changes: []*linkv1.Change{put("b", pod("x"), "1")}}, func(cache.Result) { t.Error("done was called for a write that was not taken") })
+	err = b.writer.Submit(short, cache.Write{Account: "b", Instance: "instance", Epoch: 1, Changes: []*linkv1.Change{put("b", pod("x"), "1")}}, func(cache.Result) { t.Error("done was called for a write that was not taken") })
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the eleventh change: %v", err)
 	}
@@ -202,7 +202,7 @@ func stopped(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	w := cache.New(cache.Options{Store: s, QueueChanges: 2})
 	ended := make(chan cache.Result, 2)
 	submit := func() error {
-		return w.Submit(t.Context(), cache.Write{Account: "a", Epoch: 1, Changes: []*linkv1.Change{put("a", pod("x"), "1")}}, func(r cache.Result) { ended <- r })
+		return w.Submit(t.Context(), cache.Write{Account: "a", Instance: "instance", Epoch: 1, Changes: []*linkv1.Change{put("a", pod("x"), "1")}}, func(r cache.Result) { ended <- r })
 	}
 	for range 2 {
 		if err := submit(); err != nil {

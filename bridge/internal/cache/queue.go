@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/fairlead/fairlead/bridge/internal/store"
 )
 
 // queue holds tasks by account. A worker takes tasks of many accounts at once; an account is with one worker at a time, which
@@ -148,7 +150,7 @@ func (q *queue) idle(account string) bool {
 }
 
 // take returns tasks for one transaction: the first of each ready account, and then more of the same accounts, as long as
-// the limits allow. Tasks of one account are in order and have one epoch. The accounts are the caller's until finish.
+// the limits allow. Tasks of one account are in order and have one fence. The accounts are the caller's until finish.
 // Barriers that are reached are returned apart, to be ended at once.
 func (q *queue) take(maxBytes, maxChanges int) (tasks, barriers []*task) {
 	q.mu.Lock()
@@ -177,7 +179,7 @@ func (q *queue) take(maxBytes, maxChanges int) (tasks, barriers []*task) {
 	}
 	for i := 0; i < len(mine); {
 		l := mine[i]
-		if len(l.tasks) == 0 || l.tasks[0].barrier || l.tasks[0].epoch != epochOf(tasks, l.account) || !fits(l.tasks[0]) {
+		if len(l.tasks) == 0 || l.tasks[0].barrier || l.tasks[0].fence() != fenceOf(tasks, l.account) || !fits(l.tasks[0]) {
 			i++
 			continue
 		}
@@ -191,8 +193,8 @@ func (q *queue) take(maxBytes, maxChanges int) (tasks, barriers []*task) {
 	return tasks, barriers
 }
 
-func epochOf(tasks []*task, account string) uint64 {
-	return tasks[slices.IndexFunc(tasks, func(t *task) bool { return t.account == account })].epoch
+func fenceOf(tasks []*task, account string) store.Fence {
+	return tasks[slices.IndexFunc(tasks, func(t *task) bool { return t.account == account })].fence()
 }
 
 func (l *lane) pop() *task {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/store"
 	"github.com/fairlead/fairlead/bridge/internal/store/storetest"
 	"github.com/fairlead/fairlead/proto/cats"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -174,10 +175,10 @@ func snapshot(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	if err != nil || len(linkEntries) != 1200 {
 		t.Fatal(len(linkEntries), err)
 	}
-	if n, err := b.writer.Sweep(ctx, "a", epoch, links, []string{linkEntries[3].GetKey(), linkEntries[4].GetKey()}); err != nil || n != 2 {
+	if n, err := b.writer.Sweep(ctx, store.Fence{Account: "a", Holder: "instance", Epoch: epoch}, links, []string{linkEntries[3].GetKey(), linkEntries[4].GetKey()}); err != nil || n != 2 {
 		t.Errorf("swept %d links, %v", n, err)
 	}
-	if n, err := b.writer.Sweep(ctx, "a", epoch, podRows, keys); err != nil || n != 1201 {
+	if n, err := b.writer.Sweep(ctx, store.Fence{Account: "a", Holder: "instance", Epoch: epoch}, podRows, keys); err != nil || n != 1201 {
 		t.Errorf("swept %d rows, %v", n, err)
 	}
 	if n := b.Count(t, "cats_v1_pod", "TRUE"); n != 1 {
@@ -194,10 +195,10 @@ func leftovers(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 		b.Exec(t, `INSERT INTO cats_v1_pod (id, agent, body_hash, body, last_updated) VALUES (?, ?, '', '{}', 1)`, "kubernetes.v2:infrastructure:pod:"+account+":web:"+map[bool]string{true: "q", false: "p"}[account == "A"], agent)
 		b.Exec(t, `INSERT INTO cats_v1_replicaSet_rel (uuid, id, rel_id, rel_agent, rel_type, last_updated) VALUES (LEFT(UPPER(MD5(?)), 26), 'x', 'y', CONCAT('pod:', ?), 'pod', 1)`, agent, agent)
 	}
-	if n, err := b.writer.SweepLeftovers(t.Context(), "a", epoch, podRows); err != nil || n != 2 {
+	if n, err := b.writer.SweepLeftovers(t.Context(), store.Fence{Account: "a", Holder: "instance", Epoch: epoch}, podRows); err != nil || n != 2 {
 		t.Errorf("swept %d rows, %v", n, err)
 	}
-	if n, err := b.writer.SweepLeftovers(t.Context(), "a", epoch, &linkv1.Group{Type: "replicaSet", RelType: "pod"}); err != nil || n != 2 {
+	if n, err := b.writer.SweepLeftovers(t.Context(), store.Fence{Account: "a", Holder: "instance", Epoch: epoch}, &linkv1.Group{Type: "replicaSet", RelType: "pod"}); err != nil || n != 2 {
 		t.Errorf("swept %d links, %v", n, err)
 	}
 	got := b.Strings(t, "SELECT agent FROM cats_v1_pod ORDER BY CAST(agent AS BINARY)")

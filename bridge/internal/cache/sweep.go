@@ -16,7 +16,8 @@ const sweepChunk = 500
 
 // Sweep deletes what a completed snapshot of a group does not hold, by entry keys as Entries gave them. It is fenced like a write, and
 // comes after every write of the account that was submitted before.
-func (w *Writer) Sweep(ctx context.Context, account string, epoch uint64, g *linkv1.Group, keys []string) (deleted int, err error) {
+func (w *Writer) Sweep(ctx context.Context, fence store.Fence, g *linkv1.Group, keys []string) (deleted int, err error) {
+	account := fence.Account
 	items := make([]item, 0, len(keys))
 	for _, key := range keys {
 		it, err := w.sweepItem(account, g, key)
@@ -25,7 +26,7 @@ func (w *Writer) Sweep(ctx context.Context, account string, epoch uint64, g *lin
 		}
 		items = append(items, it)
 	}
-	return w.delete(ctx, account, epoch, items)
+	return w.delete(ctx, fence, items)
 }
 
 func (w *Writer) sweepItem(account string, g *linkv1.Group, key string) (item, error) {
@@ -41,9 +42,9 @@ func (w *Writer) sweepItem(account string, g *linkv1.Group, key string) (item, e
 }
 
 // delete writes deletions in chunks and waits for them.
-func (w *Writer) delete(ctx context.Context, account string, epoch uint64, items []item) (deleted int, err error) {
+func (w *Writer) delete(ctx context.Context, fence store.Fence, items []item) (deleted int, err error) {
 	for part := range slices.Chunk(items, sweepChunk) {
-		t := &task{account: account, epoch: epoch, items: part}
+		t := &task{account: fence.Account, holder: fence.Holder, epoch: fence.Epoch, items: part}
 		for i := range part {
 			t.bytes += part[i].bytes()
 		}
@@ -59,7 +60,8 @@ func (w *Writer) delete(ctx context.Context, account string, epoch uint64, items
 // SweepLeftovers deletes rows and links of a group that other agent names of the same account hold: of polling with several cache
 // threads before the account had an agent, or from before a kind came to the account's customResources. Clouddriver would merge them with
 // ours for ever. Call it once the group has been found equal: what the leftovers showed is there by then.
-func (w *Writer) SweepLeftovers(ctx context.Context, account string, epoch uint64, g *linkv1.Group) (deleted int, err error) {
+func (w *Writer) SweepLeftovers(ctx context.Context, fence store.Fence, g *linkv1.Group) (deleted int, err error) {
+	account := fence.Account
 	t, rel := cats.Type(g.GetType()), cats.Type(g.GetRelType())
 	for {
 		var items []item
@@ -76,7 +78,7 @@ func (w *Writer) SweepLeftovers(ctx context.Context, account string, epoch uint6
 			}
 			items = linkItems(t, g.GetRelType(), links)
 		}
-		n, err := w.delete(ctx, account, epoch, items)
+		n, err := w.delete(ctx, fence, items)
 		deleted += n
 		if err != nil || n == 0 {
 			return deleted, err
@@ -97,7 +99,7 @@ func (w *Writer) Remove(ctx context.Context, account string) (deleted int, err e
 		return 0, err
 	}
 	for probe, t := range held {
-		n, err := w.removeFrom(ctx, account, epoch, probe, t)
+		n, err := w.removeFrom(ctx, store.Fence{Account: account, Epoch: epoch}, probe, t)
 		deleted += n
 		if errors.Is(err, ErrFenced) {
 			w.o.Log.Info("account came back while it was being removed", "account", account, "deleted", deleted)
@@ -110,23 +112,23 @@ func (w *Writer) Remove(ctx context.Context, account string) (deleted int, err e
 	return deleted, nil
 }
 
-func (w *Writer) removeFrom(ctx context.Context, account string, epoch uint64, probe store.Probe, t cats.Type) (deleted int, err error) {
+func (w *Writer) removeFrom(ctx context.Context, fence store.Fence, probe store.Probe, t cats.Type) (deleted int, err error) {
 	for {
 		var items []item
 		if probe.RelType == "" {
-			rows, err := w.o.Store.RowsOfAccount(ctx, probe.Table, account, sweepChunk)
+			rows, err := w.o.Store.RowsOfAccount(ctx, probe.Table, fence.Account, sweepChunk)
 			if err != nil {
 				return deleted, err
 			}
 			items = rowItems(t, rows)
 		} else {
-			links, err := w.o.Store.LinksOfAccount(ctx, probe.Table, probe.RelType, account, sweepChunk)
+			links, err := w.o.Store.LinksOfAccount(ctx, probe.Table, probe.RelType, fence.Account, sweepChunk)
 			if err != nil {
 				return deleted, err
 			}
 			items = linkItems(t, probe.RelType, links)
 		}
-		n, err := w.delete(ctx, account, epoch, items)
+		n, err := w.delete(ctx, fence, items)
 		deleted += n
 		if err != nil || n == 0 {
 			return deleted, err

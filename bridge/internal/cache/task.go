@@ -11,6 +11,7 @@ import (
 // task is a write as the database will see it.
 type task struct {
 	account string
+	holder  string
 	epoch   uint64
 	items   []item
 	bytes   int
@@ -20,6 +21,10 @@ type task struct {
 	// A barrier writes nothing: it ends when everything before it has.
 	barrier bool
 	done    func(outcome)
+}
+
+func (t *task) fence() store.Fence {
+	return store.Fence{Account: t.account, Holder: t.holder, Epoch: t.epoch}
 }
 
 // outcome is how a task ended.

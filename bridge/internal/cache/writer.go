@@ -77,8 +77,10 @@ func New(o Options) *Writer {
 // Write is one batch of an account's changes.
 type Write struct {
 	Account string
-	Epoch   uint64
-	Changes []*linkv1.Change
+	// Instance attached the account with Epoch; the write is valid while that is so.
+	Instance string
+	Epoch    uint64
+	Changes  []*linkv1.Change
 }
 
 // Result is how a Write ended.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/store"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"github.com/fairlead/fairlead/proto/link"
 )
@@ -86,7 +87,7 @@ func (a *actor) do(action link.Action) {
 		})
 	case link.Sweep:
 		a.beside(func(ctx context.Context) {
-			deleted, err := a.cache().Sweep(ctx, act.Account, act.Epoch, act.Group, act.Keys)
+			deleted, err := a.cache().Sweep(ctx, store.Fence{Account: act.Account, Holder: act.Instance, Epoch: act.Epoch}, act.Group, act.Keys)
 			a.session.step(func(now time.Time) {
 				a.session.core.SweepDone(now, link.SweepResult{Account: act.Account, Epoch: act.Epoch, Seq: act.Seq, Deleted: deleted,
 					Fenced: errors.Is(err, cache.ErrFenced), Err: unlessFenced(err)})
@@ -124,7 +125,7 @@ func (a *actor) write(act link.Write) {
 				Fenced: errors.Is(r.Err, cache.ErrFenced), Err: unlessFenced(r.Err)})
 		})
 	}
-	if err := a.cache().Submit(a.session.ctx, cache.Write{Account: act.Account, Epoch: act.Epoch, Changes: act.Changes}, done); err != nil {
+	if err := a.cache().Submit(a.session.ctx, cache.Write{Account: act.Account, Instance: act.Instance, Epoch: act.Epoch, Changes: act.Changes}, done); err != nil {
 		done(cache.Result{Err: err})
 	}
 }
@@ -263,7 +264,7 @@ func (a *actor) note(n link.Note) {
 
 // leftovers deletes what polling wrote for the group before the account had an agent, now that our own rows are complete.
 func (a *actor) leftovers(ctx context.Context, n link.Note) {
-	deleted, err := a.cache().SweepLeftovers(ctx, n.Account, n.Epoch, n.Group)
+	deleted, err := a.cache().SweepLeftovers(ctx, store.Fence{Account: n.Account, Holder: a.session.instance(), Epoch: n.Epoch}, n.Group)
 	switch {
 	case err != nil && ctx.Err() == nil && !errors.Is(err, cache.ErrFenced):
 		a.session.log.Warn("cannot delete rows of former polling", "account", n.Account, "group", groupName(n.Group), "error", err.Error())

@@ -6,10 +6,13 @@ import (
 	"fmt"
 )
 
-// Fence is an account's epoch as a writer knows it.
+// Fence is who may write for an account, as a writer knows it: the holder and its epoch. The epoch alone would do, but for a database
+// that was restored to an older state: then an epoch may come up again for another process.
 type Fence struct {
 	Account string
-	Epoch   uint64
+	// Holder is the instance that attached; "" while nobody has the account.
+	Holder string
+	Epoch  uint64
 }
 
 // Attach raises an account's epoch, which keeps out everybody who wrote for it before, and returns the new one. It waits
@@ -42,15 +45,23 @@ func (s *Store) Attach(ctx context.Context, account, instance string, resumeEpoc
 
 // Epochs returns the epochs of all accounts.
 func (s *Store) Epochs(ctx context.Context) (map[string]uint64, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT account, epoch FROM fairlead_fence`)
+	rows, err := s.db.QueryContext(ctx, `SELECT account, epoch, holder FROM fairlead_fence`)
 	if err != nil {
 		return nil, err
 	}
-	return collectEpochs(rows)
+	held, err := collectFences(rows)
+	if err != nil {
+		return nil, err
+	}
+	epochs := map[string]uint64{}
+	for account, f := range held {
+		epochs[account] = f.Epoch
+	}
+	return epochs, nil
 }
 
 // holdFences share-locks the fences in sorted order, so that no attach happens before the transaction ends, and returns
-// the accounts whose fence has another epoch, or none. The list must be sorted and hold no account twice.
+// the accounts whose fence has another holder or epoch, or which have none. The list must be sorted and hold no account twice.
 func holdFences(ctx context.Context, tx *sql.Tx, fences []Fence) (fenced map[string]bool, err error) {
 	args := make([]any, len(fences))
 	for i, f := range fences {
@@ -60,29 +71,28 @@ func holdFences(ctx context.Context, tx *sql.Tx, fences []Fence) (fenced map[str
 	if err != nil {
 		return nil, err
 	}
-	epochs, err := collectEpochs(rows)
+	held, err := collectFences(rows)
 	if err != nil {
 		return nil, err
 	}
 	fenced = map[string]bool{}
 	for _, f := range fences {
-		if epoch, found := epochs[f.Account]; !found || epoch != f.Epoch {
+		if held[f.Account] != f {
 			fenced[f.Account] = true
 		}
 	}
 	return fenced, nil
 }
 
-func collectEpochs(rows *sql.Rows) (map[string]uint64, error) {
+func collectFences(rows *sql.Rows) (map[string]Fence, error) {
 	defer rows.Close()
-	epochs := map[string]uint64{}
+	held := map[string]Fence{}
 	for rows.Next() {
-		var account string
-		var epoch uint64
-		if err := rows.Scan(&account, &epoch); err != nil {
+		var f Fence
+		if err := rows.Scan(&f.Account, &f.Epoch, &f.Holder); err != nil {
 			return nil, err
 		}
-		epochs[account] = epoch
+		held[f.Account] = f
 	}
-	return epochs, rows.Err()
+	return held, rows.Err()
 }

@@ -43,7 +43,7 @@ var (
 	fenceCheck = statement{
 		name: "fence check", index: "PRIMARY",
 		// Without the hint a small table is scanned, and the scan waits for accounts that are not asked for.
-		text: `SELECT account, epoch FROM {table} FORCE INDEX (PRIMARY) WHERE account IN ({list}) ORDER BY account LOCK IN SHARE MODE`,
+		text: `SELECT account, epoch, holder FROM {table} FORCE INDEX (PRIMARY) WHERE account IN ({list}) ORDER BY account LOCK IN SHARE MODE`,
 	}
 	// The IFs keep a row whose id or agent is equal only under the collation as it is, and last_updated when the body
 	// is the same: then the row does not change at all.

@@ -25,6 +25,7 @@ func TestStoreOnARealServer(t *testing.T) {
 		"an attach raises the epoch and continues only for the same process":            attach,
 		"concurrent attaches give each epoch once":                                      attachTogether,
 		"an attach waits for a write under way and keeps out the next":                  attachDuringWrite,
+		"an epoch that came up again does not let an earlier process write":             restored,
 		"names that differ only in case are refused":                                    caseOfNames,
 		"an account that is declared again while it is removed stays":                   removeAndDeclare,
 		"a session that ends leaves when the account was seen last":                     sessions,
@@ -119,7 +120,7 @@ func attachDuringWrite(t *testing.T, d *storetest.DB) {
 	}
 	inside, goOn, written := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
-		_, err := s.WriteCache(ctx, []store.Fence{{Account: "one", Epoch: 1}, {Account: "two", Epoch: 1}}, func(fenced map[string]bool) []store.TableChange {
+		_, err := s.WriteCache(ctx, []store.Fence{{Account: "one", Holder: "a", Epoch: 1}, {Account: "two", Holder: "a", Epoch: 1}}, func(fenced map[string]bool) []store.TableChange {
 			if len(fenced) > 0 {
 				t.Errorf("fenced: %v", fenced)
 			}
@@ -154,7 +155,7 @@ func attachDuringWrite(t *testing.T, d *storetest.DB) {
 	if at := <-attached; at.Before(committed) {
 		t.Error("attached before the commit")
 	}
-	result, err := s.WriteCache(ctx, []store.Fence{{Account: "one", Epoch: 1}, {Account: "two", Epoch: 1}, {Account: "unknown", Epoch: 1}}, func(map[string]bool) []store.TableChange { return nil })
+	result, err := s.WriteCache(ctx, []store.Fence{{Account: "one", Holder: "a", Epoch: 1}, {Account: "two", Holder: "a", Epoch: 1}, {Account: "unknown", Holder: "a", Epoch: 1}}, func(map[string]bool) []store.TableChange { return nil })
 	if err != nil || len(result.Fenced) != 2 || !result.Fenced["one"] || !result.Fenced["unknown"] {
 		t.Errorf("fenced %v, %v; want one and unknown", result.Fenced, err)
 	}
@@ -353,7 +354,7 @@ func classification(t *testing.T, d *storetest.DB) {
 		t.Fatal(err)
 	}
 	write := func(c store.TableChange) error {
-		_, err := s.WriteCache(ctx, []store.Fence{{Account: "a", Epoch: 1}}, func(map[string]bool) []store.TableChange { return []store.TableChange{c} })
+		_, err := s.WriteCache(ctx, []store.Fence{{Account: "a", Holder: "i", Epoch: 1}}, func(map[string]bool) []store.TableChange { return []store.TableChange{c} })
 		return err
 	}
 	if err := write(store.TableChange{Rows: "cats_v1_pod", Put: []store.Row{{ID: strings.Repeat("x", 400), Agent: "a", Hash: "", Body: ""}}}); !store.IsData(err) {
@@ -364,5 +365,22 @@ func classification(t *testing.T, d *storetest.DB) {
 	}
 	if err := write(store.TableChange{Rows: "cats_v1_gone", Put: []store.Row{{ID: "x"}}}); !store.IsNoTable(err) || store.IsData(err) {
 		t.Errorf("a table that is not there: %v", err)
+	}
+}
+
+// restored shows that an epoch that came up again for another process does not let the first one write.
+func restored(t *testing.T, d *storetest.DB) {
+	s, ctx := d.Open(t), t.Context()
+	if _, _, err := s.Attach(ctx, "restored", "first", 0); err != nil {
+		t.Fatal(err)
+	}
+	// The database is restored to before that attach, and another process attaches: epoch 1 again.
+	d.Exec(t, `DELETE FROM fairlead_fence WHERE account = 'restored'`)
+	if epoch, _, err := s.Attach(ctx, "restored", "second", 0); err != nil || epoch != 1 {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	result, err := s.WriteCache(ctx, []store.Fence{{Account: "restored", Holder: "first", Epoch: 1}}, func(map[string]bool) []store.TableChange { return nil })
+	if err != nil || !result.Fenced["restored"] {
+		t.Errorf("fenced %v, %v; want the first process kept out", result.Fenced, err)
 	}
 }
