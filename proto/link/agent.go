@@ -106,6 +106,8 @@ type Agent struct {
 
 	accounts map[string]*agentAccount
 	order    []*agentAccount
+	// epochs are the last ones of accounts that left: if one comes back, no epoch may come up again for this process.
+	epochs map[string]uint64
 	// removed accounts are told to bridges until one has answered.
 	removed []string
 	// bytes is the sum of all outboxes; ready holds the accounts that may have a frame to send.
@@ -123,7 +125,7 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, accounts: make(map[string]*agentAccount)}
+	a := &Agent{cfg: cfg, accounts: make(map[string]*agentAccount), epochs: make(map[string]uint64)}
 	a.ledger = newLedger(cfg.Ledger, func(action Action) { a.actions.push(action) })
 	return a, nil
 }
@@ -168,9 +170,10 @@ func (a *Agent) SetAccounts(now time.Time, served []Served, removed []string) {
 		acc := before[name]
 		if acc == nil || acc.records != s.Records {
 			if acc != nil {
-				acc.forget(a)
+				acc.leave(a)
 			}
 			acc = newAgentAccount(s.Records)
+			acc.epoch = a.epochs[name]
 		}
 		delete(before, name)
 		acc.name, acc.declared = name, s.Account
@@ -179,7 +182,7 @@ func (a *Agent) SetAccounts(now time.Time, served []Served, removed []string) {
 		a.removed = without(a.removed, name)
 	}
 	for _, acc := range before {
-		acc.forget(a)
+		acc.leave(a)
 	}
 	for _, name := range removed {
 		if a.accounts[name] == nil {

@@ -65,6 +65,14 @@ func newAgentAccount(records Records) *agentAccount {
 	}
 }
 
+// leave is the end of the account at this agent.
+func (acc *agentAccount) leave(a *Agent) {
+	acc.forget(a)
+	if acc.epoch > 0 {
+		a.epochs[acc.name] = acc.epoch
+	}
+}
+
 // forget takes the account's outbox out of the agent's sum.
 func (acc *agentAccount) forget(a *Agent) {
 	a.bytes -= acc.box.bytes

@@ -255,6 +255,12 @@ func (a *Agent) hello() *linkv1.Hello {
 			h.Resumes = append(h.Resumes, &linkv1.Resume{Account: acc.name, Epoch: acc.epoch})
 		}
 	}
+	// Those that left, too: they may come back during the session.
+	for _, name := range sortedNames(a.epochs) {
+		if a.accounts[name] == nil {
+			h.Resumes = append(h.Resumes, &linkv1.Resume{Account: name, Epoch: a.epochs[name]})
+		}
+	}
 	return h
 }
 

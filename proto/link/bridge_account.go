@@ -49,7 +49,7 @@ func newBridgeAccount(name string, resume uint64) *bridgeAccount {
 	return &bridgeAccount{name: name, last: resume}
 }
 
-func sortedNames(accounts map[string]*bridgeAccount) []string {
+func sortedNames[T any](accounts map[string]T) []string {
 	names := make([]string, 0, len(accounts))
 	for name := range accounts {
 		names = append(names, name)

@@ -123,7 +123,10 @@ func (b *Bridge) declare(accounts []*linkv1.Account, removed []string) {
 // withdraw is the end of an account in this session.
 func (b *Bridge) withdraw(acc *bridgeAccount) {
 	b.detach(acc, "the agent no longer declares it")
-	delete(b.resumes, acc.name)
+	if len(b.resumes) < 2*b.cfg.Accounts {
+		// If it comes back, no epoch may come up again for this process.
+		b.resumes[acc.name] = acc.last
+	}
 	if acc.accepted {
 		acc.accepted = false
 		b.act(Note{What: NoteWithdrawn, Account: acc.name})

@@ -64,6 +64,10 @@ func (n *agentNode) see(account string, e event) {
 	if e.version < wn.seen[e.name] {
 		return
 	}
+	if wn.seen == nil {
+		// A fetch of before the list.
+		wn.seen = map[string]int{}
+	}
 	wn.seen[e.name] = e.version
 	if e.gone {
 		n.put(account, inv.delete(e.name))

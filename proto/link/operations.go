@@ -98,7 +98,7 @@ type openOperation struct {
 
 	received, consumed, granted uint64
 	cancel                      string
-	cancelled, overdue          bool
+	cancelled                   bool
 	endAt                       time.Time
 	done                        bool
 }

@@ -115,7 +115,7 @@ func (m *outboxModel) whole(sets []*changeSet) {
 }
 
 func (m *outboxModel) check() {
-	pending, bytes, changes := 0, 0, 0
+	pending, bytes := 0, 0
 	seen := map[*group]int{}
 	for set := m.box.head; set != nil; set = set.next {
 		size := 0
@@ -129,7 +129,7 @@ func (m *outboxModel) check() {
 		}
 		bytes += size
 	}
-	changes = pending
+	changes := pending
 	for _, f := range m.box.flights {
 		for _, set := range f.sets {
 			bytes += set.bytes

@@ -1,7 +1,5 @@
 package link
 
-import ()
-
 // fault breaks something.
 func (s *simulation) fault() {
 	p := s.random.IntN(100)

@@ -20,6 +20,9 @@ func (s *simulation) wrote(w Write, r WriteResult) {
 }
 
 func (s *simulation) sentInventory(n *agentNode, f *linkv1.InventoryUp) {
+	if *simulationStory {
+		s.log("%s sends %s epoch %d: %s", n.name, f.GetAccount(), f.GetEpoch(), inventoryUpText(f))
+	}
 	switch {
 	case f.GetBatch() != nil:
 		k := epochKey{f.GetAccount(), n.instance(), f.GetEpoch()}
@@ -67,7 +70,8 @@ func (s *simulation) swept(w Sweep, r SweepResult) {
 	}
 	for _, n := range s.agents {
 		acc := n.core.accounts[w.Account]
-		if n.instance() != t.holder || acc == nil || acc.epoch != w.Epoch {
+		if n.instance() != t.holder || acc == nil || acc.epoch != w.Epoch || !acc.kept {
+			// Not the one whose snapshot it was, or one that will compare everything with its next attach.
 			continue
 		}
 		for _, k := range w.Keys {

@@ -125,8 +125,9 @@ func (s *simulation) request(b *bridgeNode) {
 		conn.actions()
 		return
 	}
-	s.log("%s: %T %s", b.name, b.requests[i].action, account)
+	text := requestText(b.requests[i].action)
 	b.request(i)
+	s.log("%s: %s of %s%s", b.name, text, account, b.last)
 }
 
 func accountOf(a Action) string {

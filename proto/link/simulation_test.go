@@ -124,23 +124,29 @@ func (s *simulation) fail(format string, args ...any) {
 }
 
 func (s *simulation) log(format string, args ...any) {
-	if *simulationTrace {
+	if *simulationStory {
 		s.trace = append(s.trace, fmt.Sprintf("%6d ", s.steps)+fmt.Sprintf(format, args...))
 	}
 }
 
-var simulationTrace = flag.Bool("story", false, "print what the simulation did when it fails")
+var simulationStory = flag.Bool("story", false, "print what the simulation did when it fails")
 
 // episode runs one world; it returns its steps and what failed.
 func episode(t *testing.T, seed uint64, m mutant) (steps int, failed string) {
 	s := newSimulation(t, seed, m)
+	defer func() {
+		if r := recover(); r != nil {
+			t.Errorf("seed %d, step %d:", seed, s.steps)
+			panic(r)
+		}
+	}()
 	for s.failed == "" && s.steps < episodeSteps {
 		s.step()
 	}
 	if s.failed == "" {
 		s.converge()
 	}
-	if s.failed != "" && *simulationTrace {
+	if s.failed != "" && *simulationStory {
 		t.Log("\n" + strings.Join(s.trace, "\n"))
 	}
 	return s.steps, s.failed
