@@ -57,7 +57,7 @@ func failure(err error, server string) *linkv1.Failure {
 		return &linkv1.Failure{Cause: linkv1.Failure_CAUSE_UNKNOWN_KIND, Message: unknown.Token}
 	}
 	// kubectl looks at the outermost error only: an API error that something was wrapped around is a client's error.
-	if status, ok := err.(apierrors.APIStatus); ok { //nolint:errorlint // see above
+	if status, ok := err.(apierrors.APIStatus); ok {
 		s := status.Status()
 		return &linkv1.Failure{Cause: linkv1.Failure_CAUSE_SERVER, Reason: string(s.Reason), Message: err.Error(), Code: uint32(max(s.Code, 0))}
 	}
@@ -83,7 +83,7 @@ func unreachable(err *url.Error, server string) string {
 
 // invalid is how kubectl words an API server's refusal by validation: the object, and one cause after the other.
 func invalid(err error) string {
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // as failure
+	status, ok := err.(apierrors.APIStatus)
 	if !ok {
 		return err.Error()
 	}

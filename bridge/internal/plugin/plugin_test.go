@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -137,6 +136,7 @@ func (e *endpoint) request(ctx context.Context, method, call, contentType string
 	return r
 }
 
+// send sends a request; the answer's body is closed with the test.
 func (e *endpoint) send(r *http.Request) *http.Response {
 	e.t.Helper()
 	response, err := e.client.Do(r)
@@ -223,14 +223,4 @@ func (e *endpoint) execute(message map[string]any) execution {
 
 func get(account string, arguments ...string) map[string]any {
 	return map[string]any{"account": account, "arguments": arguments, "timeoutMs": 60000}
-}
-
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatalf("never: %s", what)
 }

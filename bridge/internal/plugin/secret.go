@@ -42,7 +42,7 @@ func create(file string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temporary.Name())
+	defer func() { _ = os.Remove(temporary.Name()) }()
 	_, err = temporary.WriteString(base64.RawURLEncoding.EncodeToString(random) + "\n")
 	if err := errors.Join(err, temporary.Close()); err != nil {
 		return err

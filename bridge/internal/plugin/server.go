@@ -110,7 +110,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		cancel()
 		err = server.Close()
 	}
-	<-served
+	_ = <-served // that it was shut down
 	return err
 }
 
