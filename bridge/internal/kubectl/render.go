@@ -34,7 +34,7 @@ func Render(op *linkv1.Operation, outcome *linkv1.Outcome, err error) (stdout, s
 		diagnostics.WriteString(text)
 		exit = 1
 	}
-	if exit == 0 && op.GetDelete() != nil && len(outcome.GetEffects()) == 0 {
+	if exit == 0 && op.GetDelete().GetLabelSelector() != "" && len(outcome.GetEffects()) == 0 {
 		out.WriteString("No resources found\n")
 	}
 	return out.String(), diagnostics.String(), exit
