@@ -69,6 +69,11 @@ test: bin/testenv bin/testsummary ## everything: unit tests with the race detect
 	@echo "== summary"
 	@bin/testsummary finish $(report) .ci/allowed-skips
 
+STEPS ?= 100000000
+.PHONY: simulate
+simulate: ## the link under faults, STEPS= of it from a new seed (make test does a million from a fixed one)
+	go test ./proto/link -count=1 -v -timeout 0 -run SimulationUnderFaults -steps=$(STEPS) -seed=0
+
 .PHONY: demo
 demo: bin/testenv bin/fairlead bin/demo ## a deploy through a real Clouddriver to a real cluster, told as it happens (KEEP=1 leaves it running)
 	@bin/demo
