@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -225,12 +224,4 @@ func (e *ending) Close() error {
 	err := e.ReadCloser.Close()
 	e.end()
 	return err
-}
-
-// hostOf is the host that kubectl names when it cannot reach a server.
-func hostOf(server string) string {
-	if u, err := url.Parse(server); err == nil && u.Host != "" {
-		return u.Host
-	}
-	return server
 }

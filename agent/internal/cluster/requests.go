@@ -56,8 +56,6 @@ func requests(ctx context.Context, c *connection) (*rest.RESTClient, error) {
 	return rest.RESTClientFor(config)
 }
 
-func (s *source) kind() schema.GroupVersionKind { return s.mapping.GroupVersionKind }
-
 func (s *source) request(accept string) *rest.Request {
 	gvr := s.mapping.Resource
 	segments := []string{"/apis", gvr.Group, gvr.Version}

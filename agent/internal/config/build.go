@@ -30,9 +30,7 @@ type document struct {
 			Token     string
 			TokenFile string `yaml:"tokenFile"`
 		}
-		KeepAliveHeartbeatSeconds int64 `yaml:"keepAliveHeartbeatSeconds"`
-		KeepAliveTimeOutSeconds   int64 `yaml:"keepAliveTimeOutSeconds"`
-		Backoff                   struct {
+		Backoff struct {
 			BaseDelay  *int64 `yaml:"baseDelay"`
 			MaxDelay   *int64 `yaml:"maxDelay"`
 			Multiplier *float64
@@ -189,14 +187,6 @@ func (b *builder) clouddriver(d *document) {
 		b.warn("clouddriver.insecure", "true: everything between this agent and its bridge, token included, travels in plaintext")
 	}
 	b.token(in.Auth.Token, in.Auth.TokenFile)
-	if in.KeepAliveHeartbeatSeconds < 0 || in.KeepAliveTimeOutSeconds < 0 {
-		b.fail("clouddriver.keepAliveHeartbeatSeconds %d, keepAliveTimeOutSeconds %d: must not be negative", in.KeepAliveHeartbeatSeconds, in.KeepAliveTimeOutSeconds)
-	}
-	out.Heartbeat = time.Duration(in.KeepAliveHeartbeatSeconds) * time.Second
-	out.Silence = time.Duration(in.KeepAliveTimeOutSeconds) * time.Second
-	if out.Silence > 0 && out.Silence <= out.Heartbeat {
-		b.fail("clouddriver.keepAliveTimeOutSeconds: %d: must be longer than keepAliveHeartbeatSeconds (%d), or every session ends", in.KeepAliveTimeOutSeconds, in.KeepAliveHeartbeatSeconds)
-	}
 	b.backoff(d)
 }
 

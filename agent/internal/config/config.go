@@ -57,9 +57,7 @@ type Clouddriver struct {
 	NoProxy bool
 	Token   TokenSource
 	TLS     TLS
-	// Heartbeat is how often to show life, 0: as the bridge says. Silence of this length ends a session, 0: as the bridge says.
-	Heartbeat, Silence time.Duration
-	Backoff            Backoff
+	Backoff Backoff
 }
 
 // TLS says how the agent recognises a bridge.

@@ -79,8 +79,6 @@ clouddriver:
   noProxy: true
   auth: {tokenFile: ROOT/token}
   tls: {pin: "sha256:` + strings.Repeat("aB", 32) + `", serverName: bridge}
-  keepAliveHeartbeatSeconds: 10
-  keepAliveTimeOutSeconds: 30
   backoff: {baseDelay: 2000000000, maxDelay: 60000000000, multiplier: 2, jitter: 0.5}
 kubernetes:
   noProxy: true
@@ -120,7 +118,6 @@ zoneId: zone
 	c.Clouddriver.Token = TokenSource{}
 	want := Clouddriver{
 		Address: "bridge.example.com:443", NoProxy: true, TLS: TLS{Pin: "sha256:" + strings.Repeat("ab", 32), ServerName: "bridge"},
-		Heartbeat: 10 * time.Second, Silence: 30 * time.Second,
 		Backoff: Backoff{Base: 2 * time.Second, Max: time.Minute, Multiplier: 2, Jitter: 0.5},
 	}
 	if c.Clouddriver != want {
@@ -281,7 +278,6 @@ func TestBadFilesAreRefusedWithPlaceValueAndCure(t *testing.T) {
 		{"clouddriver: {backoff: {baseDelay: 1}}", `clouddriver.backoff.baseDelay: 1: is in nanoseconds`},
 		{"clouddriver: {backoff: {jitter: 2}}", `clouddriver.backoff.jitter: 2: from 0 to 1`},
 		{"clouddriver: {backoff: {multiplier: .nan}}", `clouddriver.backoff.multiplier: want a number, got ".nan"`},
-		{"clouddriver: {keepAliveHeartbeatSeconds: 20, keepAliveTimeOutSeconds: 20}", `must be longer than keepAliveHeartbeatSeconds (20)`},
 		{"clouddriver: {auth: {token: 'encrypted:vault!e:x'}}", `clouddriver.auth.token: secret references (encrypted:, encryptedFile:) are not built yet`},
 		{"certFile: x", `certFile: not supported: name the CA in clouddriver.tls.cacertFile`},
 		{"logging: {level: loud}", `logging.level: "loud": want error, warn, info or debug`},
@@ -383,13 +379,13 @@ func TestPermissionsAreUnderstoodInEveryFormThatWasEverAccepted(t *testing.T) {
 func TestTheLocalFileIsLaidOverTheBaseFile(t *testing.T) {
 	for _, base := range []string{"opt/fairlead/config/fairlead-agent", "opt/armory/config/fairlead-agent", "opt/armory/config/armory-agent", "opt/spinnaker/config/kubesvc"} {
 		e := newEnvironment(t)
-		e.write(base+".yaml", "clouddriver: {grpc: a:1, keepAliveHeartbeatSeconds: 5}\nkubernetes: {accounts: [{name: old, serviceAccount: true, cacheThreads: 1}, {name: older, bad: key}]}")
+		e.write(base+".yaml", "clouddriver: {grpc: a:1, tls: {serverName: s}}\nkubernetes: {accounts: [{name: old, serviceAccount: true, cacheThreads: 1}, {name: older, bad: key}]}")
 		e.write(base+"-local.yml", "clouddriver: {grpc: b:2}\nkubernetes: {accounts: [{name: new, serviceAccount: true}]}")
 		c, err := Load(Options{Root: e.root, Getenv: e.getenv})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Clouddriver.Address != "b:2" || c.Clouddriver.Heartbeat != 5*time.Second || len(c.Accounts) != 1 || c.Accounts[0].Name != "new" || len(c.Refused) > 0 {
+		if c.Clouddriver.Address != "b:2" || c.Clouddriver.TLS.ServerName != "s" || len(c.Accounts) != 1 || c.Accounts[0].Name != "new" || len(c.Refused) > 0 {
 			t.Errorf("%s: %+v", base, c)
 		}
 		if len(c.Notes) > 0 {

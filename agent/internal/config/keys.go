@@ -62,6 +62,7 @@ const (
 	byBytes     = "lists are read page by page and memory is bounded in bytes, so that a start needs no budget"
 	polling     = "nothing is polled, the agent watches"
 	noKubectl   = "no kubectl runs, the agent speaks to the API server"
+	oneRule     = "one heartbeat in both directions decides whether a session lives, and the bridge says how often it is due"
 	toTheBridge = "this belongs to Clouddriver's side: set it in fairlead-bridge.yml"
 )
 
@@ -114,9 +115,9 @@ func clouddriverKeys() map[string]key {
 			}),
 		}),
 		"noProxy":                   used(boolean),
-		"keepAliveHeartbeatSeconds": used(whole),
-		"keepAliveTimeOutSeconds":   used(whole),
-		"keepAliveOperationSeconds": obsolete(whole, "one heartbeat in both directions decides whether a session lives"),
+		"keepAliveHeartbeatSeconds": obsolete(whole, oneRule),
+		"keepAliveTimeOutSeconds":   obsolete(whole, oneRule),
+		"keepAliveOperationSeconds": obsolete(whole, oneRule),
 		"backoff": group(map[string]key{
 			"baseDelay": used(whole), "multiplier": used(number), "jitter": used(number), "maxDelay": used(whole),
 		}),
