@@ -172,6 +172,17 @@ const (
 	NoteDraining
 )
 
+// String is the note as a log says it.
+func (k NoteKind) String() string {
+	names := [...]string{NoteAccepted: "accepted", NoteRefused: "refused", NoteWithdrawn: "withdrawn", NoteAttached: "attached", NoteContinued: "continued",
+		NoteDetached: "detached", NoteStandby: "standby", NoteRejected: "rejected", NoteAgreed: "agreed", NoteDiffers: "differs", NoteGaveUp: "gave up",
+		NoteSwept: "swept", NoteDiscarded: "discarded", NoteDraining: "draining"}
+	if k > 0 && int(k) < len(names) {
+		return names[k]
+	}
+	return "unknown"
+}
+
 func (OpenStreams) action()     {}
 func (StartOperation) action()  {}
 func (CancelOperation) action() {}
