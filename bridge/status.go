@@ -34,6 +34,8 @@ type outage struct {
 const (
 	pingInterval = 5 * time.Second
 	pingTimeout  = 3 * time.Second
+	// templatesPatience is how long after its start the bridge takes to look for Clouddriver's templates before it calls them missing.
+	templatesPatience = 5 * time.Second
 )
 
 // watchDatabase keeps the health of the database.
@@ -78,7 +80,7 @@ func (b *Bridge) isReady() (ready bool, reason string) {
 func (b *Bridge) problems() (list []string) {
 	if o := b.health.database.Load(); o != nil {
 		list = append(list, fmt.Sprintf("the database %s has not answered for %s: %v", b.store.Address(), time.Since(o.since).Round(time.Second), o.err))
-	} else if b.authority.Load() != nil && !b.health.templates.Load() {
+	} else if b.authority.Load() != nil && !b.health.templates.Load() && time.Since(b.started) > templatesPatience {
 		list = append(list, "Clouddriver has not made its cats_v1 template tables yet, so that nothing can be cached: has Clouddriver started, and with sql.cache.enabled?")
 	}
 	if age := b.cache.Oldest(); age > 30*time.Second {
