@@ -60,11 +60,17 @@ func (p *Process) Alive() bool {
 	return marked || err != nil
 }
 
+// errNoEnvironment: a process in the middle of its exec has left the old environment and not got the new one yet.
+var errNoEnvironment = errors.New("it has no environment yet")
+
 // hasMark tells whether a process carries the mark in its environment, which only its user and root may read.
 func hasMark(pid int, mark string) (bool, error) {
 	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
 		return false, err
+	}
+	if len(environment) == 0 {
+		return false, errNoEnvironment
 	}
 	for _, variable := range bytes.Split(environment, []byte{0}) {
 		if string(variable) == markVariable+"="+mark {
