@@ -3,6 +3,7 @@ package execute
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -300,5 +301,7 @@ func (w *world) owners(namespace, object string) []any {
 		delete(m, "time")
 		all = append(all, m)
 	}
+	// The API server sorts them by time, which has a resolution of a second.
+	slices.SortFunc(all, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	return all
 }
