@@ -16,9 +16,15 @@ type account struct {
 	name    string
 	// live tells for each kind that is watched whether its records are complete.
 	live map[cats.Type]bool
-	// mending: objects are being read whose rows have come to be written because a row of the same folded name has left.
-	mending bool
+	// mending: objects are being read whose rows have come to be written because a row of the same folded name has left. What could
+	// not be read is tried again at mendAt, more rarely each time.
+	mending   bool
+	mendAt    time.Time
+	mendPause time.Duration
 }
+
+// mostMendPause bounds the pause between reading the same objects again.
+const mostMendPause = 5 * time.Minute
 
 // edit changes records and machine together. It waits for room first.
 func (a *account) edit(ctx context.Context, change func() ([]cats.Change, error)) error {
@@ -39,6 +45,7 @@ func (a *account) edit(ctx context.Context, change func() ([]cats.Change, error)
 	changes, err := change()
 	if len(changes) > 0 {
 		s.core.Put(a.name, toLink(changes))
+		s.collect()
 	}
 	s.mu.Unlock()
 	if len(changes) > 0 {
@@ -149,15 +156,22 @@ func (a *account) render(ctx context.Context, _ cats.Key, obj map[string]any, un
 	return a.edit(ctx, func() ([]cats.Change, error) { return a.Records.Render(obj) })
 }
 
-// missing returns the keys of rows that must be written and whose bodies are not known, unless they are being read already.
-func (a *account) missing() []cats.Key {
+// missing returns the keys of rows that must be written and whose bodies are not known, unless they are being read already or were a short
+// while ago.
+func (a *account) missing(now time.Time) []cats.Key {
 	a.session.mu.Lock()
 	defer a.session.mu.Unlock()
-	if a.mending {
+	if a.mending || now.Before(a.mendAt) {
 		return nil
 	}
 	keys := a.Records.Missing()
-	a.mending = len(keys) > 0
+	if len(keys) == 0 {
+		a.mendPause = 0
+		return nil
+	}
+	a.mending = true
+	a.mendPause = min(max(2*a.mendPause, time.Second), mostMendPause)
+	a.mendAt = now.Add(a.mendPause)
 	return keys
 }
 

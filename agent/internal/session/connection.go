@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
@@ -32,8 +33,8 @@ type Pauses struct {
 }
 
 // after is the pause before the next try, when tries have failed in a row.
-func (p Pauses) after(tries int, welcomed bool) time.Duration {
-	if welcomed {
+func (p Pauses) after(tries int, worked bool) time.Duration {
+	if worked {
 		return time.Duration(mathrand.Float64() * float64(p.Reconnect)) //nolint:gosec // spreads load
 	}
 	pause := float64(p.Base)
@@ -48,8 +49,9 @@ func (p Pauses) after(tries int, welcomed bool) time.Duration {
 
 // ending is how a connection ended.
 type ending struct {
-	reason     string
-	welcomed   bool
+	reason string
+	// worked: the bridge served the agent for a while, or sent it elsewhere.
+	worked     bool
 	final      bool
 	retryAfter time.Duration
 	addresses  []string
@@ -94,6 +96,7 @@ func (d *dialer) dial(address string) (*grpc.ClientConn, error) {
 type connection struct {
 	session *Session
 	client  agentv1.AgentServiceClient
+	began   time.Time
 	ctx     context.Context //nolint:containedctx // the connection's life
 	cancel  context.CancelFunc
 	// owned counts the goroutines of streams; only once adds to it, so that it can wait for them.
@@ -103,32 +106,45 @@ type connection struct {
 	mu       sync.Mutex
 	reason   string
 	leaving  bool
-	welcomed bool
+	accepted bool
 	end      link.Disconnect
 }
 
-// once connects, and returns when the connection is over.
-func (s *Session) once(ctx context.Context, address string) ending {
+const (
+	// settled is how long a session must have lasted for its end to say nothing about the next try: a bridge that accepts and drops an
+	// agent each time is not asked more often than one that refuses it.
+	settled = 10 * time.Second
+	// lastWords is how long a bridge may take to read what the agent said last.
+	lastWords = time.Second
+)
+
+// once connects, and returns when the connection is over. The end of asked ends the attempt; what is connected by then lives as serving does.
+func (s *Session) once(asked, serving context.Context, address string) ending {
 	token, err := s.cfg.Token()
 	if err != nil {
 		return ending{reason: "enrolment token: " + err.Error()}
 	}
 	conn, err := s.dialer.dial(address)
 	if err != nil {
-		return ending{reason: err.Error(), final: true}
+		// An address that a bridge named is forgotten; the configured one stays wrong until somebody changes it.
+		return ending{reason: err.Error(), final: address == s.cfg.Address}
 	}
-	defer conn.Close()
-	c := &connection{session: s, client: agentv1.NewAgentServiceClient(conn), openings: make(chan string, 1)}
-	c.ctx, c.cancel = context.WithCancel(ctx)
+	defer func() { _ = conn.Close() }()
+	c := &connection{session: s, client: agentv1.NewAgentServiceClient(conn), began: time.Now(), openings: make(chan string, 1)}
+	c.ctx, c.cancel = context.WithCancel(serving)
 	defer c.cancel()
+	connected := context.AfterFunc(asked, c.cancel)
 	stream, err := c.client.Session(metadata.AppendToOutgoingContext(c.ctx, "authorization", "Bearer "+token))
 	if err != nil {
 		return ending{reason: explain(err)}
 	}
-	s.mu.Lock()
-	s.conn = c
-	s.mu.Unlock()
-	s.step(func(now time.Time) { s.core.Connected(now) })
+	if !connected() {
+		return ending{reason: "the agent stops"}
+	}
+	s.step(func(now time.Time) {
+		s.conn = c
+		s.core.Connected(now)
+	})
 	c.owned.Go(func() { c.readSession(stream) })
 	c.owned.Go(func() { c.writeSession(stream) })
 	for c.ctx.Err() == nil {
@@ -139,20 +155,20 @@ func (s *Session) once(ctx context.Context, address string) ending {
 		}
 	}
 	c.owned.Wait()
-	end := c.ending(ctx)
-	s.mu.Lock()
-	s.conn = nil
-	s.mu.Unlock()
-	s.step(func(now time.Time) { s.core.Lost(now, end.reason) })
-	return end
+	s.step(func(now time.Time) {
+		s.core.Lost(now, c.why())
+		s.conn = nil
+	})
+	return c.ending(serving)
 }
 
 func (c *connection) ending(parent context.Context) ending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	end := ending{reason: c.reason, welcomed: c.welcomed}
+	end := ending{reason: c.reason, worked: c.accepted && time.Since(c.began) >= settled}
 	if c.leaving {
 		end.final, end.retryAfter, end.addresses = c.end.Final, c.end.RetryAfter, c.end.Addresses
+		end.worked = end.worked || c.accepted && c.end.Code == linkv1.Close_CODE_DRAINED
 		if c.end.Reason != "" {
 			end.reason = c.end.Reason
 		}
@@ -161,6 +177,12 @@ func (c *connection) ending(parent context.Context) ending {
 		end.reason = "the agent stops"
 	}
 	return end
+}
+
+func (c *connection) why() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason
 }
 
 // fail ends the connection; the first reason counts.
@@ -181,6 +203,23 @@ func (c *connection) close(end link.Disconnect) {
 	wake(c.session.wakeSession)
 }
 
+// opened takes the secret of a session that the bridge has accepted.
+func (c *connection) opened(secret string) {
+	c.mu.Lock()
+	c.accepted = true
+	c.mu.Unlock()
+	select {
+	case c.openings <- secret:
+	default: // the machine asks once in a session
+	}
+}
+
+func (c *connection) isAccepted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.accepted
+}
+
 func (c *connection) isLeaving() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,17 +233,15 @@ func (c *connection) readSession(stream agentv1.AgentService_SessionClient) {
 			c.fail(err)
 			return
 		}
-		if w := frame.GetWelcome(); w != nil {
+		c.session.step(func(now time.Time) { c.session.core.ReceivedSession(now, frame) })
+		if w := frame.GetWelcome(); w != nil && c.isAccepted() {
 			c.welcome(w)
 		}
-		c.session.step(func(now time.Time) { c.session.core.ReceivedSession(now, frame) })
 	}
 }
 
+// welcome shows that the session is open.
 func (c *connection) welcome(w *linkv1.Welcome) {
-	c.mu.Lock()
-	c.welcomed = true
-	c.mu.Unlock()
 	s := c.session
 	s.mu.Lock()
 	s.state.Connected, s.state.Since, s.state.Problem = true, time.Now(), ""
@@ -214,17 +251,13 @@ func (c *connection) welcome(w *linkv1.Welcome) {
 
 func (c *connection) writeSession(stream agentv1.AgentService_SessionClient) {
 	s := c.session
-	next := func() *linkv1.SessionUp {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.core.NextSession()
-	}
 	for {
-		frame := next()
+		// Asked before the frame: what the machine has still to say when it leaves is there then.
+		leaving := c.isLeaving()
+		frame := pull(s, s.core.NextSession)
 		if frame == nil {
-			if c.isLeaving() {
-				_ = stream.CloseSend() // the bridge may be gone already
-				c.fail(errOver)
+			if leaving {
+				c.closeSend(stream)
 				return
 			}
 			select {
@@ -238,6 +271,16 @@ func (c *connection) writeSession(stream agentv1.AgentService_SessionClient) {
 			c.sendFailed(err)
 			return
 		}
+	}
+}
+
+// closeSend ends the stream and waits until the bridge has ended it too: to cancel it at once could overtake what was sent last.
+func (c *connection) closeSend(stream agentv1.AgentService_SessionClient) {
+	_ = stream.CloseSend() // the bridge may be gone already
+	select {
+	case <-c.ctx.Done():
+	case <-time.After(lastWords):
+		c.fail(errOver)
 	}
 }
 
@@ -290,9 +333,7 @@ func receive[F any](c *connection, recv func() (*F, error), feed func(time.Time,
 func transmit[F any](c *connection, wakeup <-chan struct{}, next func() *F, send func(*F) error) {
 	s := c.session
 	for {
-		s.mu.Lock()
-		frame := next()
-		s.mu.Unlock()
+		frame := pull(s, next)
 		if frame == nil {
 			select {
 			case <-wakeup:
@@ -310,8 +351,8 @@ func transmit[F any](c *connection, wakeup <-chan struct{}, next func() *F, send
 
 // explain says why a stream ended, and what to do where that is known.
 func explain(err error) string {
-	if errors.Is(err, errOver) {
-		return err.Error()
+	if errors.Is(err, io.EOF) {
+		return "the bridge ended the session"
 	}
 	st, ok := status.FromError(err)
 	if !ok {

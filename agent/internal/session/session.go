@@ -53,7 +53,9 @@ type Session struct {
 	core *link.Agent
 	// changed is closed, and made anew, with each step: what waits for room looks again.
 	changed chan struct{}
+	// conn is set while the machine is connected; actions wait for the actor.
 	conn    *connection
+	actions []link.Action
 	running map[string]*running
 	state   State
 }
@@ -84,13 +86,17 @@ type running struct {
 	cancel context.CancelFunc
 }
 
+// fetchKeys is how many objects one fetch reads. More than a few are read by listing their kind, so many fetches of few objects would list
+// a large kind over and over.
+const fetchKeys = 5000
+
 // New checks the configuration. It opens nothing.
 func New(cfg Config, accounts []Account) (*Session, error) {
 	d, err := newDialer(cfg)
 	if err != nil {
 		return nil, err
 	}
-	core, err := link.NewAgent(link.AgentConfig{Agent: cfg.Agent, Format: cats.Format,
+	core, err := link.NewAgent(link.AgentConfig{Agent: cfg.Agent, Format: cats.Format, FetchKeys: fetchKeys,
 		Rand: mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64()))}) //nolint:gosec // spreads checks, need not be secret
 	if err != nil {
 		return nil, err
@@ -177,19 +183,6 @@ func (s *Session) farewell(gone <-chan struct{}) {
 	}
 }
 
-// step feeds the machine and wakes whoever may have something to do now.
-func (s *Session) step(feed func(now time.Time)) {
-	s.mu.Lock()
-	feed(time.Now())
-	close(s.changed)
-	s.changed = make(chan struct{})
-	s.mu.Unlock()
-	wake(s.wakeSession)
-	wake(s.wakeInventory)
-	wake(s.wakeOperation)
-	wake(s.wakeActor)
-}
-
 // clock tells the machine the time, and has objects read whose bodies the records miss.
 func (s *Session) clock(ctx context.Context) {
 	t := time.NewTicker(time.Second)
@@ -200,10 +193,10 @@ func (s *Session) clock(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
+		case now := <-t.C:
 			s.step(func(now time.Time) { s.core.Tick(now) })
 			for _, a := range s.accounts {
-				if missing := a.missing(); len(missing) > 0 {
+				if missing := a.missing(now); len(missing) > 0 {
 					mending.Go(func() { a.mend(ctx, missing) })
 				}
 			}
@@ -220,21 +213,23 @@ func (s *Session) connect(ctx, serving context.Context) {
 		if len(addresses) > 0 {
 			address, addresses = addresses[0], addresses[1:]
 		}
-		end := s.once(serving, address)
+		end := s.once(ctx, serving, address)
 		if ctx.Err() != nil {
 			return
-		}
-		if end.welcomed {
-			tries = 0
 		}
 		if len(end.addresses) > 0 {
 			addresses = end.addresses
 		}
-		pause := max(s.cfg.Pauses.after(tries, end.welcomed), end.retryAfter)
+		if end.worked {
+			tries = 0
+		}
+		pause := max(s.cfg.Pauses.after(tries, end.worked), end.retryAfter)
 		if end.final {
 			pause = max(pause, s.cfg.Pauses.Max)
 		}
-		tries++
+		if !end.worked {
+			tries++
+		}
 		s.lost(address, end, pause)
 		select {
 		case <-ctx.Done():
@@ -263,10 +258,7 @@ func (s *Session) act(ctx context.Context) {
 	var started sync.WaitGroup
 	defer started.Wait()
 	for {
-		s.mu.Lock()
-		action := s.core.NextAction()
-		s.mu.Unlock()
-		if action != nil {
+		if action := s.nextAction(); action != nil {
 			s.do(ctx, &started, action)
 			continue
 		}
@@ -280,14 +272,6 @@ func (s *Session) act(ctx context.Context) {
 
 func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.Action) {
 	switch act := action.(type) {
-	case link.OpenStreams:
-		if c := s.connection(); c != nil {
-			c.openings <- act.Secret // the machine asks once in a session
-		}
-	case link.Disconnect:
-		if c := s.connection(); c != nil {
-			c.close(act)
-		}
 	case link.StartOperation:
 		life, cancel := context.WithTimeout(ctx, act.Timeout)
 		s.mu.Lock()
@@ -312,122 +296,6 @@ func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.A
 		started.Go(func() { s.fetch(ctx, act) })
 	case link.Note:
 		s.note(act)
-	}
-}
-
-func (s *Session) connection() *connection {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conn
-}
-
-// execute runs one operation and hands over its outcome.
-func (s *Session) execute(ctx context.Context, act link.StartOperation) {
-	outcome := &linkv1.Outcome{State: linkv1.Outcome_STATE_NOT_STARTED, Reason: "this agent does not serve the account"}
-	if a := s.accounts[act.Account]; a != nil {
-		outcome = a.Executor.Run(ctx, act.Operation, &output{session: s, ctx: ctx, id: act.ID})
-	}
-	s.step(func(now time.Time) {
-		delete(s.running, act.ID)
-		s.core.Finish(now, act.ID, outcome)
-	})
-}
-
-// output is where an operation writes; it waits for the caller's credit.
-type output struct {
-	session *Session
-	ctx     context.Context //nolint:containedctx // the operation's
-	id      string
-}
-
-// chunk is the largest piece of output in one frame.
-const chunk = 1 << 20
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	written := 0
-	for written < len(p) {
-		o.session.mu.Lock()
-		room := min(o.session.core.OutputRoom(o.id), chunk, len(p)-written)
-		changed := o.session.changed
-		if room > 0 {
-			o.session.core.Output(o.id, append([]byte(nil), p[written:written+room]...))
-		}
-		o.session.mu.Unlock()
-		if room > 0 {
-			written += room
-			wake(o.session.wakeOperation)
-			continue
-		}
-		select {
-		case <-changed:
-		case <-o.ctx.Done():
-			return written, o.ctx.Err()
-		}
-	}
-	return written, nil
-}
-
-// fetch reads objects that the bridge lacks, and puts what they are now.
-func (s *Session) fetch(ctx context.Context, act link.Fetch) {
-	defer s.step(func(now time.Time) { s.core.FetchDone(now, act.Account, act.Type) })
-	a := s.accounts[act.Account]
-	if a == nil {
-		return
-	}
-	keys := make([]cats.Key, 0, len(act.Keys))
-	for _, path := range act.Keys {
-		k, err := cats.PathKey(cats.Type(act.Type), path)
-		if err != nil {
-			s.cfg.Log.Warn("bridge asked for an object by a key that cannot be", "account", act.Account, "type", act.Type, "error", err.Error())
-			continue
-		}
-		keys = append(keys, k)
-	}
-	each := func(key cats.Key, obj map[string]any, unread error) error { return a.render(ctx, key, obj, unread) }
-	if err := a.Cluster.Fetch(ctx, cats.Type(act.Type), keys, each); err != nil && ctx.Err() == nil {
-		s.cfg.Log.Warn("cannot read objects again", "account", act.Account, "type", act.Type, "objects", len(keys), "error", err.Error())
-	}
-}
-
-// note keeps state and log up to date.
-func (s *Session) note(n link.Note) {
-	log := s.cfg.Log.With("account", n.Account)
-	switch n.What {
-	case link.NoteAccepted:
-		s.mu.Lock()
-		delete(s.state.Refused, n.Account)
-		s.mu.Unlock()
-	case link.NoteRefused:
-		s.mu.Lock()
-		s.state.Refused[n.Account] = n.Reason
-		s.mu.Unlock()
-		log.Error("account refused by the bridge", "reason", n.Reason)
-	case link.NoteAttached, link.NoteContinued:
-		log.Info("attached", "epoch", n.Epoch, "continues", n.What == link.NoteContinued)
-	case link.NoteDetached:
-		log.Info("detached", "epoch", n.Epoch, "reason", n.Reason)
-	case link.NoteStandby:
-		log.Info("standing by", "holder", n.Reason)
-	case link.NoteRejected:
-		log.Warn("object cannot be stored", "type", n.Group.GetType(), "key", n.Key, "reason", n.Reason)
-	case link.NoteGaveUp:
-		log.Error("rows stay different after comparing twice", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())
-	case link.NoteDiffers:
-		log.Info("rows differ, comparing", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())
-	case link.NoteAgreed:
-		log.Debug("rows agree", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())
-	case link.NoteDraining:
-		log.Info("draining", "reason", n.Reason)
-	case link.NoteWithdrawn, link.NoteSwept, link.NoteDiscarded:
-		// the bridge's to tell
-	}
-}
-
-func wake(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }
 

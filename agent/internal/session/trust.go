@@ -88,7 +88,11 @@ func verifyPinned(chain []*x509.Certificate, want []byte, name string) error {
 		}
 	}
 	if !pinned {
-		last := sha256.Sum256(chain[len(chain)-1].RawSubjectPublicKeyInfo)
+		top := chain[len(chain)-1]
+		if len(chain) == 1 && !top.IsCA {
+			return fmt.Errorf("%w: it shows its own certificate alone, without the CA's; let the bridge, or what ends TLS before it, send the whole chain", ErrPin)
+		}
+		last := sha256.Sum256(top.RawSubjectPublicKeyInfo)
 		return fmt.Errorf("%w: it shows sha256:%s, clouddriver.tls.pin says sha256:%s; compare with `fairlead status` on the bridge",
 			ErrPin, hex.EncodeToString(last[:]), hex.EncodeToString(want))
 	}
