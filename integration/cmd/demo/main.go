@@ -54,6 +54,9 @@ func run(ctx context.Context) error {
 		next(env)
 		return nil
 	}
+	if err == nil {
+		say("", "KEEP=1 make demo leaves everything running, to try things on.")
+	}
 	err = errors.Join(err, env.Down(context.WithoutCancel(ctx)))
 	if err == nil && os.Getenv("DIR") == "" {
 		err = os.RemoveAll(dir)

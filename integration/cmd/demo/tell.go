@@ -36,7 +36,9 @@ func tell(ctx context.Context, env *testenv.Env) error {
 		return err
 	}
 	say("stock", fmt.Sprintf("the same on account %q, where Clouddriver runs kubectl and polls:", cluster.StockAccount))
+	stop := remind("waiting for the stock account: it polls every 30 s")
 	stock, err := chapter(ctx, &story.Story{REST: env.REST(), Kube: kube, Account: cluster.StockAccount, App: "stockfront", Namespace: namespace}, false)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -44,6 +46,29 @@ func tell(ctx context.Context, env *testenv.Env) error {
 	say("compared", fmt.Sprintf("deploy %.1f× as fast, a change visible %.0f× as soon", ratio(stock.task, agent.task), ratio(stock.change, agent.change)))
 	processes(env)
 	return nil
+}
+
+// remind says every ten seconds that something takes its time, until it is stopped.
+func remind(what string) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		began := time.Now()
+		t := time.NewTicker(10 * time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+				fmt.Fprintf(os.Stderr, "%s, %s so far\n", what, time.Since(began).Round(time.Second))
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
 }
 
 const replicas = 3
