@@ -195,8 +195,14 @@ func (b *Bridge) grant() {
 		return
 	}
 	b.held -= b.owed
-	b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Credit{Credit: &linkv1.Credit{Bytes: uint64(b.owed)}}})
+	owed := uint64(b.owed)
 	b.owed = 0
+	// An agent that does not read gets one credit that grows, not a line of them.
+	if last := b.down.last(); last != nil && (*last).GetCredit() != nil {
+		(*last).GetCredit().Bytes += owed
+		return
+	}
+	b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Credit{Credit: &linkv1.Credit{Bytes: owed}}})
 }
 
 // NextInventory returns the next frame for the inventory stream, nil when there is none.

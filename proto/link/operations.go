@@ -78,6 +78,8 @@ type Operations struct {
 	// serving lists the sessions of an account, by id, instances those of an agent process, the newest last.
 	serving, instances map[string][]*operationSession
 	events             queue[Event]
+	// ready are sessions that have got lines since NextReady named them.
+	ready queue[*operationSession]
 }
 
 // openOperation is one operation that a caller waits for.
@@ -111,6 +113,8 @@ type operationSession struct {
 	// lines is what has to be sent, by operation; load counts the operations that it has.
 	lines queue[line]
 	load  int
+	// listed: it stands in Operations.ready.
+	listed bool
 }
 
 type lineKind int
@@ -165,7 +169,7 @@ func (o *Operations) Cancel(now time.Time, id, reason string) {
 		o.finish(op, notStarted("it was cancelled before it began: "+reason), false)
 		o.compact()
 	case op.sent:
-		op.session.lines.push(line{kind: cancelLine, op: op, wire: op.wire})
+		o.line(op.session, line{kind: cancelLine, op: op, wire: op.wire})
 	}
 }
 
@@ -185,7 +189,7 @@ func (o *Operations) Consumed(id string, bytes int) {
 	op.consumed = min(op.consumed+uint64(bytes), op.received)
 	// Credit goes in quarters of the window: a frame for each piece would be many.
 	if op.sent && op.consumed+uint64(o.cfg.Window)-op.granted >= uint64(o.cfg.Window)/4 {
-		op.session.lines.push(line{kind: creditLine, op: op, wire: op.wire})
+		o.line(op.session, line{kind: creditLine, op: op, wire: op.wire})
 	}
 }
 
@@ -206,7 +210,7 @@ func (o *Operations) Received(now time.Time, session string, frame *linkv1.Opera
 	case *linkv1.OperationUp_Outcome:
 		// Known or not, the agent need not keep it.
 		if s.lines.len() < 4*o.cfg.Open {
-			s.lines.push(line{kind: receivedLine, wire: frame.GetId()})
+			o.line(s, line{kind: receivedLine, wire: frame.GetId()})
 		}
 		if theirs {
 			o.outcome(now, s, op, f.Outcome)
@@ -338,7 +342,7 @@ func (o *Operations) start(now time.Time, op *openOperation, frame *linkv1.Opera
 		OutputCredit: op.granted - op.received,
 	}}
 	if op.cancelled {
-		op.session.lines.push(line{kind: cancelLine, op: op, wire: op.wire})
+		o.line(op.session, line{kind: cancelLine, op: op, wire: op.wire})
 	}
 }
 

@@ -16,6 +16,26 @@ func (o *Operations) session(id string) *operationSession {
 	return s
 }
 
+// line puts something in line for a session.
+func (o *Operations) line(s *operationSession, l line) {
+	s.lines.push(l)
+	if !s.listed {
+		s.listed = true
+		o.ready.push(s)
+	}
+}
+
+// NextReady returns a session for whose stream Next may have a frame, each once after it got some; false when there is none. Ask after each
+// input, until there is none.
+func (o *Operations) NextReady() (session string, ok bool) {
+	s, ok := o.ready.pop()
+	if !ok {
+		return "", false
+	}
+	s.listed = false
+	return s.id, true
+}
+
 // Open tells that a session's operations stream is up. Instance is the agent process's.
 func (o *Operations) Open(now time.Time, session, instance string) {
 	s := o.session(session)
@@ -150,7 +170,7 @@ func (o *Operations) assign(now time.Time, op *openOperation) {
 	}
 	op.session, op.sent = s, false
 	s.load++
-	s.lines.push(line{kind: startLine, op: op, wire: op.wire})
+	o.line(s, line{kind: startLine, op: op, wire: op.wire})
 }
 
 // pick chooses the session that may have an operation: the process that began it if it is there; for what nobody else may

@@ -3,6 +3,7 @@ package operations
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -14,6 +15,8 @@ type AbsentError struct {
 	Account string
 	// LastSeen is zero when no session of the account has ended yet.
 	LastSeen time.Time
+	// Elsewhere are other bridges that have an agent of the account.
+	Elsewhere []string
 	// Since is how long ago LastSeen was; Waited how long the operation waited.
 	Since, Waited time.Duration
 }
@@ -26,6 +29,10 @@ func (e *AbsentError) Error() string {
 	waited := "; did not wait"
 	if e.Waited >= time.Second {
 		waited = fmt.Sprintf("; waited %s", e.Waited.Round(time.Second))
+	}
+	if len(e.Elsewhere) > 0 {
+		return fmt.Sprintf("agent for account %q is not connected to this bridge but to %s%s; nothing was changed; let each replica of Clouddriver have an agent of it",
+			e.Account, strings.Join(e.Elsewhere, ", "), waited)
 	}
 	return fmt.Sprintf("agent for account %q is not connected (%s)%s; nothing was changed", e.Account, seen, waited)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -101,8 +102,10 @@ func (r *Router) step(feed func(now time.Time)) {
 			}
 		}
 	}
-	for _, s := range r.streams {
-		wake(s.Wake)
+	for id, ok := r.tracker.NextReady(); ok; id, ok = r.tracker.NextReady() {
+		if s := r.streams[id]; s != nil {
+			wake(s.Wake)
+		}
 	}
 }
 
@@ -122,8 +125,7 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	}
 	began := time.Now()
 	wait := r.cfg.AbsentWait
-	last := known.LastSeen
-	if !mutation && !known.Connected() && began.Sub(last) > longAway {
+	if !mutation && !known.Connected() && began.Sub(known.LastSeen) > longAway {
 		wait = 0
 	}
 	deadline, ok := ctx.Deadline()
@@ -144,7 +146,7 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	finished, err := r.wait(ctx, request.ID, c, output)
 	outcome := finished.Outcome
 	if err == nil && finished.Absent {
-		outcome, err = nil, &AbsentError{Account: account, LastSeen: last, Since: time.Since(last), Waited: time.Since(began)}
+		outcome, err = nil, r.absent(account, began)
 	}
 	r.cfg.History.add(ended{id: request.ID, account: account, operation: op, mutation: mutation, instance: finished.Instance,
 		outcome: outcome, err: err, duration: time.Since(began), ctx: ctx})
@@ -152,6 +154,12 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 		return nil, err
 	}
 	return outcome, nil
+}
+
+// absent says that nobody took an operation, by what is known of the account now.
+func (r *Router) absent(account string, began time.Time) error {
+	known, _ := r.cfg.Accounts.Get(account)
+	return &AbsentError{Account: account, LastSeen: known.LastSeen, Elsewhere: known.Elsewhere, Since: time.Since(known.LastSeen), Waited: time.Since(began)}
 }
 
 // wait passes output on until the operation has ended.
@@ -179,6 +187,10 @@ func (r *Router) wait(ctx context.Context, id string, c *call, output io.Writer)
 		case <-c.wake:
 		case <-done:
 			done = nil
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				// What nobody took ends as absent then, not as cancelled.
+				r.step(func(now time.Time) { r.tracker.Tick(now) })
+			}
 			r.cancel(id, cancelReason(ctx))
 			late = time.After(farewell)
 		case <-late:
@@ -190,7 +202,7 @@ func (r *Router) wait(ctx context.Context, id string, c *call, output io.Writer)
 }
 
 func cancelReason(ctx context.Context) string {
-	if ctx.Err() == context.DeadlineExceeded {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return "the deadline passed"
 	}
 	return "the caller is gone"
