@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,20 +21,30 @@ import (
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"github.com/fairlead/fairlead/testenv"
 	"go.uber.org/goleak"
-	kubectl "k8s.io/kubectl/pkg/cmd"
 )
 
-// asKubectl makes this test binary a real kubectl, of the version whose libraries are in use.
-const asKubectl = "FAIRLEAD_TEST_AS_KUBECTL"
+// kubectlProgram builds the real kubectl once, of the version whose libraries are in use.
+var kubectlProgram = sync.OnceValues(func() (string, error) {
+	file := filepath.Join(scratch, "kubectl")
+	out, err := exec.Command("go", "build", "-o", file, "./testdata/kubectl").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build kubectl: %w: %s", err, out)
+	}
+	return file, nil
+})
+
+// scratch is removed when the tests have ended.
+var scratch string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asKubectl) != "" {
-		if err := kubectl.NewDefaultKubectlCommand().Execute(); err != nil {
-			os.Exit(1)
-		}
-		return
+	var err error
+	if scratch, err = os.MkdirTemp("", "fairlead-execute-"); err != nil {
+		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(scratch)
+		os.Exit(code)
+	}))
 }
 
 // world is a control plane with a real kubectl and an executor, each in a namespace of its own, so that both can do the same.
@@ -87,16 +98,14 @@ func (w *world) kubectl(namespace, stdin string, arguments ...string) said {
 	if namespace != "" {
 		all = append(all, "--namespace="+namespace)
 	}
-	self, err := os.Executable()
+	program, err := kubectlProgram()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also used when the test's context has ended
 	defer cancel()
-	command := exec.CommandContext(ctx, self, append(all, arguments...)...)
-	// kubectl takes its name for texts from argv[0].
-	command.Args[0] = filepath.Join(filepath.Dir(self), "kubectl")
-	command.Env = append(os.Environ(), asKubectl+"=1", "HOME="+w.cache, "GOCOVERDIR="+w.cache)
+	command := exec.CommandContext(ctx, program, append(all, arguments...)...)
+	command.Env = append(os.Environ(), "HOME="+w.cache)
 	command.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
