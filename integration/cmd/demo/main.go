@@ -23,6 +23,8 @@ func main() {
 	}
 }
 
+var errInterrupted = errors.New("interrupted; nothing is left running")
+
 func run(ctx context.Context) error {
 	keep := os.Getenv("KEEP") != ""
 	dir := os.Getenv("DIR")
@@ -41,7 +43,11 @@ func run(ctx context.Context) error {
 		options.Clouddriver, options.Stock = testenv.NoClouddriver, false
 		env, err = testenv.Up(ctx, options)
 	}
+	if ctx.Err() != nil && os.Getenv("DIR") == "" {
+		return errors.Join(errInterrupted, os.RemoveAll(dir)) // Up leaves nothing running
+	}
 	if err != nil {
+		fmt.Fprintln(os.Stderr, "logs are in", filepath.Join(dir, "logs"))
 		return err
 	}
 	if env.Clouddriver != nil {
