@@ -71,6 +71,7 @@ func (r *run) applyOptions(op *linkv1.Apply, diagnostics io.Writer) (*kubectlapp
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	o.Recorder = recorder(op.GetChangeCause())
 	o.OpenAPIV3Root = schemaRoot{account: r.schemas, client: r.Client}
 	o.OpenAPIGetter = noOpenAPIv2{}
 	return o, nil

@@ -24,6 +24,8 @@ type step struct {
 	plain bool
 	// owners compares who manages the fields of an object afterwards.
 	owners []string
+	// until is asked of kubectl's namespace and of ours before the command, until both answer yes.
+	until func(w *world, namespace string) bool
 }
 
 func get(kind, name string) step {
@@ -254,6 +256,7 @@ func (w *world) awaitServed(kind string) {
 
 func (w *world) compare(name string, s step) {
 	w.t.Helper()
+	w.await(name, s.until)
 	stockNamespace, ourNamespace := w.stock, w.ours
 	if s.global {
 		stockNamespace, ourNamespace = "", ""
@@ -268,7 +271,7 @@ func (w *world) compare(name string, s step) {
 		w.t.Errorf("%s: standard error (- kubectl, + ours):\n%s", name, diff)
 	}
 	if s.plain {
-		if diff := cmp.Diff(blankText(stock.stdout, w.stock), blankText(ours.stdout, w.ours)); diff != "" {
+		if diff := cmp.Diff(volatileText(blankText(stock.stdout, w.stock)), volatileText(blankText(ours.stdout, w.ours))); diff != "" {
 			w.t.Errorf("%s: standard output (- kubectl, + ours):\n%s", name, diff)
 		}
 	} else if diff := cmp.Diff(documents(w.t, stock.stdout, w.stock), documents(w.t, ours.stdout, w.ours)); diff != "" {

@@ -54,6 +54,8 @@ type run struct {
 	output  io.Writer
 	schemas *accountSchemas
 	effects []*linkv1.Effect
+	// notes are lines for standard error that are no warnings.
+	notes []string
 }
 
 // Run runs an operation to its end, or until ctx ends, and writes what kubectl prints on standard output to output, but for
@@ -68,7 +70,7 @@ func (e *Executor) Run(ctx context.Context, op *linkv1.Operation, output io.Writ
 	r := &run{Client: e.cluster.Client(ctx), ctx: ctx, output: output, schemas: e.schemas}
 	err := r.do(op)
 	outcome = &linkv1.Outcome{
-		State: linkv1.Outcome_STATE_DONE, Warnings: r.Warnings(), Effects: r.effects,
+		State: linkv1.Outcome_STATE_DONE, Warnings: r.Warnings(), Notes: r.notes, Effects: r.effects,
 		DurationMs: uint64(r.Spent().Milliseconds()),
 	}
 	if err == nil {
@@ -108,6 +110,24 @@ func (r *run) do(op *linkv1.Operation) error {
 		return r.replace(o.Replace)
 	case *linkv1.Operation_Delete:
 		return r.delete(o.Delete)
+	case *linkv1.Operation_Logs:
+		return r.logs(o.Logs)
+	case *linkv1.Operation_Scale:
+		return r.scale(o.Scale)
+	case *linkv1.Operation_Patch:
+		return r.patch(o.Patch)
+	case *linkv1.Operation_RolloutHistory:
+		return r.rolloutHistory(o.RolloutHistory)
+	case *linkv1.Operation_RolloutUndo:
+		return r.rolloutUndo(o.RolloutUndo)
+	case *linkv1.Operation_RolloutPause:
+		return r.rollout(o.RolloutPause, pausing())
+	case *linkv1.Operation_RolloutResume:
+		return r.rollout(o.RolloutResume, resuming())
+	case *linkv1.Operation_RolloutRestart:
+		return r.rollout(o.RolloutRestart, restarting())
+	case *linkv1.Operation_Top:
+		return r.top(o.Top)
 	default:
 		return fmt.Errorf("this agent does not know the operation %T; its bridge is newer: update the agent", op.GetOperation())
 	}

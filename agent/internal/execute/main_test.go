@@ -125,6 +125,9 @@ func (w *world) run(op *linkv1.Operation) said {
 	var stdout bytes.Buffer
 	outcome := w.executor.Run(ctx, op, &stdout)
 	out := words(outcome)
+	if op.GetPatch().GetChangeCause()+op.GetScale().GetChangeCause()+op.GetApply().GetChangeCause()+op.GetCreate().GetChangeCause() != "" {
+		out.stderr = "Flag --record has been deprecated, --record will be removed in the future\n" + out.stderr
+	}
 	out.stdout = stdout.String() + out.stdout
 	if out.exit == 0 && op.GetDelete() != nil && op.GetDelete().GetName() == "" && len(outcome.GetEffects()) == 0 {
 		out.stdout = "No resources found\n"
@@ -137,6 +140,9 @@ func words(o *linkv1.Outcome) said {
 	var out said
 	for _, w := range o.GetWarnings() {
 		out.stderr += "Warning: " + w + "\n"
+	}
+	for _, n := range o.GetNotes() {
+		out.stderr += n + "\n"
 	}
 	for _, e := range o.GetEffects() {
 		out.stdout += fmt.Sprintf("%s %q %s", e.GetResource(), e.GetName(), e.GetVerb())
@@ -191,6 +197,7 @@ var volatileTexts = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "UID"},
 	{regexp.MustCompile(`(kube-api-access|job|made)-[a-z0-9]{5}`), "$1-RANDOM"},
 	{regexp.MustCompile(`(resourceVersion\\*":\\*")\d+`), "${1}0"},
+	{regexp.MustCompile(` --kubeconfig=\S+ --cache-dir=\S+`), ""}, // in what kubectl says of its own command line
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
 }
 

@@ -60,12 +60,15 @@ func (r *run) create(op *linkv1.Create) error {
 	if manager == "" {
 		manager = "kubectl-create"
 	}
-	count := 0
+	count, record := 0, recorder(op.GetChangeCause())
 	err = result.Visit(func(info *resource.Info, err error) error {
 		if err != nil {
 			return err
 		}
 		if err := util.CreateOrUpdateAnnotation(false, info.Object, scheme.DefaultJSONEncoder()); err != nil {
+			return cmdutil.AddSourceToErr("creating", info.Source, err)
+		}
+		if err := record.Record(info.Object); err != nil {
 			return cmdutil.AddSourceToErr("creating", info.Source, err)
 		}
 		object, err := r.helper(info, manager).Create(info.Namespace, true, info.Object)
@@ -91,11 +94,15 @@ func (r *run) replace(op *linkv1.Replace) error {
 	if manager == "" {
 		manager = "kubectl-replace"
 	}
+	record := recorder(op.GetChangeCause())
 	return result.Visit(func(info *resource.Info, err error) error {
 		if err != nil {
 			return err
 		}
 		if err := util.CreateOrUpdateAnnotation(false, info.Object, scheme.DefaultJSONEncoder()); err != nil {
+			return cmdutil.AddSourceToErr("replacing", info.Source, err)
+		}
+		if err := record.Record(info.Object); err != nil {
 			return cmdutil.AddSourceToErr("replacing", info.Source, err)
 		}
 		object, err := r.helper(info, manager).Replace(info.Namespace, info.Name, true, info.Object)

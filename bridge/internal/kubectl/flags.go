@@ -35,10 +35,33 @@ type flags struct {
 	cascade        string
 	gracePeriod    int64
 	wait           bool
+	record         bool
+	logs           logsFlags
+	replicas       int32
+	current        int32
+	revision       int64
+	patch          string
+	patchType      string
+	containers     bool
+
+	// given are the flags as kubectl repeats them in an annotation: in order, with full names.
+	given []string
 }
 
-// newFlags has what kubectl takes with every verb. "--record" is deprecated in kubectl and went out of some verbs; old
-// Clouddrivers pass it, and it is no reason to refuse.
+// logsFlags are the flags that logs alone takes.
+type logsFlags struct {
+	container     string
+	allContainers bool
+	previous      bool
+	timestamps    bool
+	tail          int64
+	since         time.Duration
+	sinceTime     string
+	limitBytes    int64
+}
+
+// newFlags has what kubectl takes with every verb. "--record" is deprecated in kubectl, and some verbs never had it; it is no
+// reason to refuse.
 func newFlags(verb string) *flags {
 	f := &flags{set: pflag.NewFlagSet(verb, pflag.ContinueOnError)}
 	f.set.SetOutput(io.Discard)
@@ -46,7 +69,7 @@ func newFlags(verb string) *flags {
 	f.set.StringVarP(&f.namespace, "namespace", "n", "", "")
 	f.set.StringVar(&f.requestTimeout, "request-timeout", "0", "")
 	f.set.Int32P("v", "v", 0, "") // verbosity of kubectl's own log, which does not exist here
-	f.set.Bool("record", false, "")
+	f.set.BoolVar(&f.record, "record", false, "")
 	return f
 }
 
@@ -69,8 +92,40 @@ func (f *flags) takeDeletion() {
 	f.set.BoolVar(&f.wait, "wait", true, "")
 }
 
+// takeLogs takes the shorthand of --previous, which is another flag's with other verbs.
+func (f *flags) takeLogs(previous string) {
+	f.set.StringVarP(&f.logs.container, "container", "c", "", "")
+	f.set.BoolVar(&f.logs.allContainers, "all-containers", false, "")
+	f.set.BoolVarP(&f.logs.previous, "previous", previous, false, "")
+	f.set.BoolVar(&f.logs.timestamps, "timestamps", false, "")
+	f.set.Int64Var(&f.logs.tail, "tail", -1, "")
+	f.set.DurationVar(&f.logs.since, "since", 0, "")
+	f.set.StringVar(&f.logs.sinceTime, "since-time", "", "")
+	f.set.Int64Var(&f.logs.limitBytes, "limit-bytes", 0, "")
+}
+
+func (f *flags) takeScale() {
+	f.set.Int32Var(&f.replicas, "replicas", 0, "")
+	f.set.Int32Var(&f.current, "current-replicas", -1, "")
+}
+
+func (f *flags) takePatch() {
+	f.set.StringVarP(&f.patch, "patch", "p", "", "")
+	f.set.StringVar(&f.patchType, "type", "strategic", "")
+}
+
+func (f *flags) takeRevision()   { f.set.Int64Var(&f.revision, "revision", 0, "") }
+func (f *flags) takeToRevision() { f.set.Int64Var(&f.revision, "to-revision", 0, "") }
+func (f *flags) takeContainers() { f.set.BoolVar(&f.containers, "containers", false, "") }
+
 // takeAny registers every flag there is, to tell a verb from the value of a flag before it.
 func (f *flags) takeAny() {
+	f.takeLogs("")
+	f.takeScale()
+	f.takePatch()
+	f.takeRevision()
+	f.takeToRevision()
+	f.takeContainers()
 	f.takeOutput()
 	f.takeFilename()
 	f.takeLabelSelector()
@@ -83,7 +138,11 @@ func (f *flags) takeAny() {
 
 // parse reads arguments (without the verb) and returns what is not a flag.
 func (f *flags) parse(arguments []string) ([]string, error) {
-	if err := f.set.Parse(arguments); err != nil {
+	take := func(flag *pflag.Flag, value string) error {
+		f.given = append(f.given, "--"+flag.Name+"="+value)
+		return f.set.Set(flag.Name, value)
+	}
+	if err := f.set.ParseAll(arguments, take); err != nil {
 		var unknown *pflag.NotExistError
 		if errors.As(err, &unknown) && slices.Contains(credentialFlags, unknown.GetSpecifiedName()) {
 			return nil, refuse("--%s is not accepted: the account's agent decides which cluster it talks to, and as whom", unknown.GetSpecifiedName())
@@ -99,12 +158,21 @@ func (f *flags) parse(arguments []string) ([]string, error) {
 	if _, err := requestTimeout(f.requestTimeout); err != nil {
 		return nil, err
 	}
-	for _, s := range []string{f.namespace, f.labelSelector, f.fieldSelector, f.fieldManager} {
+	for _, s := range []string{f.namespace, f.labelSelector, f.fieldSelector, f.fieldManager, f.logs.container, f.logs.sinceTime} {
 		if strings.ContainsAny(s, "\x00\n") {
 			return nil, refuse("%q: control characters are not accepted", s)
 		}
 	}
 	return f.set.Args(), nil
+}
+
+// changeCause is what --record writes into the annotation kubernetes.io/change-cause: the command line.
+func (f *flags) changeCause(arguments []string) string {
+	if !f.record {
+		return ""
+	}
+	all := append([]string{"kubectl", f.set.Name()}, arguments...)
+	return strings.Join(append(all, f.given...), " ")
 }
 
 func (f *flags) names() string {

@@ -10,22 +10,15 @@ import (
 )
 
 // verb parses one verb's command line. arguments lacks the verb itself.
-type verb struct {
-	mutation bool
-	parse    func(f *flags, arguments []string, stdin []byte) (*linkv1.Operation, error)
-}
+type verb func(f *flags, arguments []string, stdin []byte) (*linkv1.Operation, error)
 
 var verbs = map[string]verb{
-	"get":     {mutation: false, parse: parseGet},
-	"apply":   {mutation: true, parse: parseApply},
-	"create":  {mutation: true, parse: parseCreate},
-	"replace": {mutation: true, parse: parseReplace},
-	"delete":  {mutation: true, parse: parseDelete},
+	"get": parseGet, "apply": parseApply, "create": parseCreate, "replace": parseReplace, "delete": parseDelete,
+	"logs": parseLogs, "scale": parseScale, "patch": parsePatch, "rollout": parseRollout, "top": parseTop,
 }
 
-// notBuilt are kubectl's other verbs; Clouddriver runs the first five.
+// notBuilt are kubectl's other verbs. Clouddriver runs none of them.
 var notBuilt = []string{
-	"logs", "scale", "rollout", "patch", "top",
 	"annotate", "api-resources", "api-versions", "attach", "auth", "autoscale", "certificate", "cluster-info", "completion", "config",
 	"cordon", "cp", "debug", "describe", "diff", "drain", "edit", "events", "exec", "explain", "expose", "kustomize", "label", "options",
 	"plugin", "port-forward", "proxy", "run", "set", "taint", "uncordon", "version", "wait",
@@ -39,19 +32,19 @@ func Parse(arguments []string, stdin []byte) (op *linkv1.Operation, mutation boo
 		return nil, false, refuse("no verb in the command line; supported are %s", supported())
 	}
 	name := arguments[at]
-	v, known := verbs[name]
+	parse, known := verbs[name]
 	if !known {
 		if slices.Contains(notBuilt, name) {
-			return nil, false, refuse("%s is not supported on this account yet; supported are %s", name, supported())
+			return nil, false, refuse("%s is not supported on this account; supported are %s", name, supported())
 		}
 		return nil, false, refuse("unknown command %q; supported are %s", name, supported())
 	}
 	rest := slices.Concat(arguments[:at], arguments[at+1:])
-	op, err = v.parse(newFlags(name), rest, stdin)
+	op, err = parse(newFlags(name), rest, stdin)
 	if err != nil {
 		return nil, false, err
 	}
-	return op, v.mutation, nil
+	return op, mutates(op), nil
 }
 
 // RequestTimeout is the command line's --request-timeout, 0 if there is none. kubectl bounds each of its requests by it.
@@ -156,7 +149,7 @@ func parseApply(f *flags, arguments []string, stdin []byte) (*linkv1.Operation, 
 	}
 	return &linkv1.Operation{Operation: &linkv1.Operation_Apply{Apply: &linkv1.Apply{
 		Manifests: stdin, Namespace: f.namespace, LabelSelector: f.labelSelector,
-		ServerSide: f.serverSide, ForceConflicts: f.forceConflicts, FieldManager: f.fieldManager,
+		ServerSide: f.serverSide, ForceConflicts: f.forceConflicts, FieldManager: f.fieldManager, ChangeCause: f.changeCause(nil),
 	}}}, nil
 }
 
@@ -173,7 +166,7 @@ func parseCreate(f *flags, arguments []string, stdin []byte) (*linkv1.Operation,
 		return nil, err
 	}
 	return &linkv1.Operation{Operation: &linkv1.Operation_Create{Create: &linkv1.Create{
-		Manifests: stdin, Namespace: f.namespace, LabelSelector: f.labelSelector, FieldManager: f.fieldManager,
+		Manifests: stdin, Namespace: f.namespace, LabelSelector: f.labelSelector, FieldManager: f.fieldManager, ChangeCause: f.changeCause(nil),
 	}}}, nil
 }
 
@@ -189,7 +182,7 @@ func parseReplace(f *flags, arguments []string, stdin []byte) (*linkv1.Operation
 		return nil, err
 	}
 	return &linkv1.Operation{Operation: &linkv1.Operation_Replace{Replace: &linkv1.Replace{
-		Manifests: stdin, Namespace: f.namespace, FieldManager: f.fieldManager,
+		Manifests: stdin, Namespace: f.namespace, FieldManager: f.fieldManager, ChangeCause: f.changeCause(nil),
 	}}}, nil
 }
 

@@ -13,15 +13,21 @@ import (
 // streamed to standard output before. op may be nil when Parse refused the command line. Exactly one of outcome and err is
 // expected; err wins.
 func Render(op *linkv1.Operation, outcome *linkv1.Outcome, err error) (stdout, stderr string, exit int) {
-	if err != nil {
-		return "", errorLine(err.Error()), 1
-	}
-	if outcome == nil {
-		return "", errorLine("no outcome was given for the operation"), 1
-	}
 	out, diagnostics := &strings.Builder{}, &strings.Builder{}
+	if recorded(op) {
+		diagnostics.WriteString("Flag --record has been deprecated, --record will be removed in the future\n")
+	}
+	if err == nil && outcome == nil {
+		err = errors.New("no outcome was given for the operation")
+	}
+	if err != nil {
+		return "", diagnostics.String() + errorLine(err.Error()), 1
+	}
 	for _, w := range outcome.GetWarnings() {
 		fmt.Fprintf(diagnostics, "Warning: %s\n", w)
+	}
+	for _, n := range outcome.GetNotes() {
+		diagnostics.WriteString(line(n))
 	}
 	for _, e := range outcome.GetEffects() {
 		writeEffect(out, e)
@@ -56,14 +62,27 @@ func Killed(mutation bool, outcome *linkv1.Outcome, notStarted bool) bool {
 	}
 }
 
-// mutates repeats Parse's verdict for an operation.
+// mutates tells whether an operation may change a cluster. What it does not know may.
 func mutates(op *linkv1.Operation) bool {
 	switch op.GetOperation().(type) {
-	case *linkv1.Operation_Get, *linkv1.Operation_List, nil:
+	case *linkv1.Operation_Get, *linkv1.Operation_List, *linkv1.Operation_Logs, *linkv1.Operation_RolloutHistory, *linkv1.Operation_Top, nil:
 		return false
 	default:
 		return true
 	}
+}
+
+// recorded tells whether the command line had --record.
+func recorded(op *linkv1.Operation) bool {
+	for _, cause := range []string{
+		op.GetApply().GetChangeCause(), op.GetCreate().GetChangeCause(), op.GetReplace().GetChangeCause(),
+		op.GetScale().GetChangeCause(), op.GetPatch().GetChangeCause(),
+	} {
+		if cause != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // unfinished is the text for operations that did not run to their end; "" if it did.

@@ -22,6 +22,9 @@ const (
 	// forgetEvery and forgetLimit bound what retention deletes at once.
 	forgetEvery = 10 * time.Minute
 	forgetLimit = 5000
+	// mostHistoryWait is the longest pause while the database is away, farewellWrite what a bridge that stops gives the last rows.
+	mostHistoryWait = time.Minute
+	farewellWrite   = 2 * time.Second
 )
 
 // HistoryStore keeps the rows (store.Store).
@@ -39,6 +42,7 @@ type History struct {
 	log       *slog.Logger
 	queue     chan entry
 	dropped   atomic.Uint64
+	said      uint64 // of dropped; Run's
 }
 
 type entry struct {
@@ -76,51 +80,85 @@ func (h *History) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer cancel()
-			for len(h.queue) > 0 && h.write(last, <-h.queue) {
-			}
+			h.finish(ctx, nil)
 			return nil
 		case first := <-h.queue:
-			h.write(ctx, first)
-		case <-forget.C:
-			if _, err := h.store.ForgetOperations(ctx, h.retention, forgetLimit); err != nil && ctx.Err() == nil {
-				h.log.Warn("cannot forget old operations", "error", err.Error())
+			if batch := h.gather(ctx, first); !h.write(ctx, batch) {
+				h.finish(ctx, batch)
+				return nil
 			}
+		case <-forget.C:
+			h.forget(ctx)
 		}
 	}
 }
 
-// write stores a batch that begins with first, again and again until it is stored or ctx ends.
-func (h *History) write(ctx context.Context, first entry) bool {
+// finish stores what waits when the bridge stops, as far as the database takes it soon.
+func (h *History) finish(ctx context.Context, batch []entry) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellWrite)
+	defer cancel()
+	for {
+		for len(h.queue) > 0 && len(batch) < historyBatch {
+			batch = append(batch, <-h.queue)
+		}
+		if len(batch) == 0 {
+			return
+		}
+		if !h.write(ctx, batch) {
+			h.log.Warn("operations that ended last are not in the history: the database did not take them before the bridge stopped",
+				"operations", len(batch)+len(h.queue))
+			return
+		}
+		batch = nil
+	}
+}
+
+// forget deletes rows beyond the retention.
+func (h *History) forget(ctx context.Context) {
+	for {
+		n, err := h.store.ForgetOperations(ctx, h.retention, forgetLimit)
+		if err != nil && ctx.Err() == nil {
+			h.log.Warn("cannot forget old operations", "error", err.Error())
+		}
+		if err != nil || n < forgetLimit {
+			return
+		}
+	}
+}
+
+// gather waits a moment for more operations.
+func (h *History) gather(ctx context.Context, first entry) []entry {
 	pause := time.NewTimer(historyPause)
 	defer pause.Stop()
 	batch := []entry{first}
-gather:
 	for len(batch) < historyBatch {
 		select {
 		case e := <-h.queue:
 			batch = append(batch, e)
 		case <-pause.C:
-			break gather
+			return batch
 		case <-ctx.Done():
-			break gather
+			return batch
 		}
 	}
-	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		rows := make([]store.Operation, 0, len(batch))
-		for _, e := range batch {
-			e.row.Age = e.total + time.Since(e.ended)
-			rows = append(rows, e.row)
-		}
-		err := h.store.PutOperations(ctx, rows)
-		if err == nil || ctx.Err() != nil {
-			return err == nil
-		}
-		if store.IsData(err) {
-			h.log.Error("operations cannot be stored", "operations", len(rows), "error", err.Error())
+	return batch
+}
+
+// write stores a batch, again and again until it is stored or ctx ends.
+func (h *History) write(ctx context.Context, batch []entry) bool {
+	for wait := time.Second; ; wait = min(2*wait, mostHistoryWait) {
+		err := h.put(ctx, batch)
+		switch {
+		case err == nil:
+			if n := h.Dropped() - h.said; n > 0 {
+				h.said += n
+				h.log.Warn("operations are missing in the history: while the database was away more of them ended than can wait", "operations", n)
+			}
 			return true
+		case ctx.Err() != nil:
+			return false
 		}
+		h.log.Warn("operations wait for the history", "operations", len(batch)+len(h.queue), "next_try", wait.String(), "error", err.Error())
 		select {
 		case <-ctx.Done():
 			return false
@@ -129,34 +167,27 @@ gather:
 	}
 }
 
-// describe names an operation for people: verb and target, without bodies.
-func describe(op *linkv1.Operation) (verb, target string) {
-	in := func(namespace, what string) string {
-		if namespace == "" {
-			return what
-		}
-		return namespace + "/" + what
+// put stores a batch. One that the database refuses for what it holds is stored row by row, without those that are at fault.
+func (h *History) put(ctx context.Context, batch []entry) error {
+	rows := make([]store.Operation, 0, len(batch))
+	for _, e := range batch {
+		e.row.Age = e.total + time.Since(e.ended)
+		rows = append(rows, e.row)
 	}
-	switch o := op.GetOperation().(type) {
-	case *linkv1.Operation_Get:
-		return "get", in(o.Get.GetNamespace(), o.Get.GetKind()+" "+o.Get.GetName())
-	case *linkv1.Operation_List:
-		return "list", in(o.List.GetNamespace(), strings.Join(o.List.GetKinds(), ","))
-	case *linkv1.Operation_Apply:
-		return "apply", manifests(o.Apply.GetManifests())
-	case *linkv1.Operation_Create:
-		return "create", manifests(o.Create.GetManifests())
-	case *linkv1.Operation_Replace:
-		return "replace", manifests(o.Replace.GetManifests())
-	case *linkv1.Operation_Delete:
-		what := o.Delete.GetName()
-		if what == "" {
-			what = "-l " + o.Delete.GetLabelSelector()
-		}
-		return "delete", in(o.Delete.GetNamespace(), o.Delete.GetKind()+" "+what)
-	default:
-		return "unknown", ""
+	err := h.store.PutOperations(ctx, rows)
+	if !store.IsData(err) {
+		return err
 	}
+	for _, row := range rows {
+		err := h.store.PutOperations(ctx, []store.Operation{row})
+		switch {
+		case store.IsData(err):
+			h.log.Error("operation cannot be stored in the history", "operation", row.ID, "account", row.Account, "error", err.Error())
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }
 
 // conclude names how an operation ended.
@@ -171,8 +202,17 @@ func conclude(e ended) (outcome, reason string) {
 		return strings.ToLower(strings.TrimPrefix(e.outcome.GetState().String(), "STATE_")), e.outcome.GetReason()
 	case len(e.outcome.GetFailures()) > 0:
 		f := e.outcome.GetFailures()[0]
-		return "failed", f.GetReason() + " " + f.GetMessage()
+		return "failed", f.GetReason() + " " + withoutExcerpt(f.GetMessage())
 	default:
 		return "succeeded", ""
 	}
+}
+
+// withoutExcerpt cuts an API server's message before the piece of the manifest that servers before Kubernetes 1.23 quote when they cannot decode
+// it: "… error found in #10 byte of ...|…|..., bigger context ...|…|...".
+func withoutExcerpt(message string) string {
+	if before, _, quoted := strings.Cut(message, " of ...|"); quoted {
+		return before + " (the excerpt of the manifest is left out)"
+	}
+	return message
 }

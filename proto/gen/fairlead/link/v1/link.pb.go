@@ -3352,7 +3352,9 @@ type Outcome struct {
 	// Lines for verbs that print one line for each object ("deleted").
 	Effects []*Effect `protobuf:"bytes,5,rep,name=effects,proto3" json:"effects,omitempty"`
 	// Time spent in the API server.
-	DurationMs    uint64 `protobuf:"varint,6,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	DurationMs uint64 `protobuf:"varint,6,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// What kubectl says on standard error beside warnings, a line each ("Found 2 pods, using pod/web-1").
+	Notes         []string `protobuf:"bytes,7,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3427,6 +3429,13 @@ func (x *Outcome) GetDurationMs() uint64 {
 		return x.DurationMs
 	}
 	return 0
+}
+
+func (x *Outcome) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
 }
 
 // Effect is something done to one object.
@@ -3591,6 +3600,15 @@ type Operation struct {
 	//	*Operation_Create
 	//	*Operation_Replace
 	//	*Operation_Delete
+	//	*Operation_Logs
+	//	*Operation_Scale
+	//	*Operation_Patch
+	//	*Operation_RolloutHistory
+	//	*Operation_RolloutUndo
+	//	*Operation_RolloutPause
+	//	*Operation_RolloutResume
+	//	*Operation_RolloutRestart
+	//	*Operation_Top
 	Operation     isOperation_Operation `protobuf_oneof:"operation"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3687,6 +3705,87 @@ func (x *Operation) GetDelete() *Delete {
 	return nil
 }
 
+func (x *Operation) GetLogs() *Logs {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_Logs); ok {
+			return x.Logs
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetScale() *Scale {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_Scale); ok {
+			return x.Scale
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetPatch() *Patch {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_Patch); ok {
+			return x.Patch
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetRolloutHistory() *RolloutHistory {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_RolloutHistory); ok {
+			return x.RolloutHistory
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetRolloutUndo() *RolloutUndo {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_RolloutUndo); ok {
+			return x.RolloutUndo
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetRolloutPause() *Rollout {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_RolloutPause); ok {
+			return x.RolloutPause
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetRolloutResume() *Rollout {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_RolloutResume); ok {
+			return x.RolloutResume
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetRolloutRestart() *Rollout {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_RolloutRestart); ok {
+			return x.RolloutRestart
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetTop() *Top {
+	if x != nil {
+		if x, ok := x.Operation.(*Operation_Top); ok {
+			return x.Top
+		}
+	}
+	return nil
+}
+
 type isOperation_Operation interface {
 	isOperation_Operation()
 }
@@ -3715,6 +3814,42 @@ type Operation_Delete struct {
 	Delete *Delete `protobuf:"bytes,6,opt,name=delete,proto3,oneof"`
 }
 
+type Operation_Logs struct {
+	Logs *Logs `protobuf:"bytes,7,opt,name=logs,proto3,oneof"`
+}
+
+type Operation_Scale struct {
+	Scale *Scale `protobuf:"bytes,8,opt,name=scale,proto3,oneof"`
+}
+
+type Operation_Patch struct {
+	Patch *Patch `protobuf:"bytes,9,opt,name=patch,proto3,oneof"`
+}
+
+type Operation_RolloutHistory struct {
+	RolloutHistory *RolloutHistory `protobuf:"bytes,10,opt,name=rollout_history,json=rolloutHistory,proto3,oneof"`
+}
+
+type Operation_RolloutUndo struct {
+	RolloutUndo *RolloutUndo `protobuf:"bytes,11,opt,name=rollout_undo,json=rolloutUndo,proto3,oneof"`
+}
+
+type Operation_RolloutPause struct {
+	RolloutPause *Rollout `protobuf:"bytes,12,opt,name=rollout_pause,json=rolloutPause,proto3,oneof"`
+}
+
+type Operation_RolloutResume struct {
+	RolloutResume *Rollout `protobuf:"bytes,13,opt,name=rollout_resume,json=rolloutResume,proto3,oneof"`
+}
+
+type Operation_RolloutRestart struct {
+	RolloutRestart *Rollout `protobuf:"bytes,14,opt,name=rollout_restart,json=rolloutRestart,proto3,oneof"`
+}
+
+type Operation_Top struct {
+	Top *Top `protobuf:"bytes,15,opt,name=top,proto3,oneof"`
+}
+
 func (*Operation_Get) isOperation_Operation() {}
 
 func (*Operation_List) isOperation_Operation() {}
@@ -3726,6 +3861,24 @@ func (*Operation_Create) isOperation_Operation() {}
 func (*Operation_Replace) isOperation_Operation() {}
 
 func (*Operation_Delete) isOperation_Operation() {}
+
+func (*Operation_Logs) isOperation_Operation() {}
+
+func (*Operation_Scale) isOperation_Operation() {}
+
+func (*Operation_Patch) isOperation_Operation() {}
+
+func (*Operation_RolloutHistory) isOperation_Operation() {}
+
+func (*Operation_RolloutUndo) isOperation_Operation() {}
+
+func (*Operation_RolloutPause) isOperation_Operation() {}
+
+func (*Operation_RolloutResume) isOperation_Operation() {}
+
+func (*Operation_RolloutRestart) isOperation_Operation() {}
+
+func (*Operation_Top) isOperation_Operation() {}
 
 // Get reads one object: "-o json get KIND NAME". Output: its JSON.
 type Get struct {
@@ -3868,8 +4021,10 @@ type Apply struct {
 	ServerSide     bool   `protobuf:"varint,4,opt,name=server_side,json=serverSide,proto3" json:"server_side,omitempty"`
 	ForceConflicts bool   `protobuf:"varint,5,opt,name=force_conflicts,json=forceConflicts,proto3" json:"force_conflicts,omitempty"`
 	FieldManager   string `protobuf:"bytes,6,opt,name=field_manager,json=fieldManager,proto3" json:"field_manager,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// With --record: the command line, for the annotation kubernetes.io/change-cause; as in all that follow.
+	ChangeCause   string `protobuf:"bytes,7,opt,name=change_cause,json=changeCause,proto3" json:"change_cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Apply) Reset() {
@@ -3944,6 +4099,13 @@ func (x *Apply) GetFieldManager() string {
 	return ""
 }
 
+func (x *Apply) GetChangeCause() string {
+	if x != nil {
+		return x.ChangeCause
+	}
+	return ""
+}
+
 // Create is "create -o json -f -".
 type Create struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3951,6 +4113,7 @@ type Create struct {
 	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	LabelSelector string                 `protobuf:"bytes,3,opt,name=label_selector,json=labelSelector,proto3" json:"label_selector,omitempty"`
 	FieldManager  string                 `protobuf:"bytes,4,opt,name=field_manager,json=fieldManager,proto3" json:"field_manager,omitempty"`
+	ChangeCause   string                 `protobuf:"bytes,5,opt,name=change_cause,json=changeCause,proto3" json:"change_cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4013,12 +4176,20 @@ func (x *Create) GetFieldManager() string {
 	return ""
 }
 
+func (x *Create) GetChangeCause() string {
+	if x != nil {
+		return x.ChangeCause
+	}
+	return ""
+}
+
 // Replace is "replace -o json -f -".
 type Replace struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Manifests     []byte                 `protobuf:"bytes,1,opt,name=manifests,proto3" json:"manifests,omitempty"`
 	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	FieldManager  string                 `protobuf:"bytes,3,opt,name=field_manager,json=fieldManager,proto3" json:"field_manager,omitempty"`
+	ChangeCause   string                 `protobuf:"bytes,4,opt,name=change_cause,json=changeCause,proto3" json:"change_cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4070,6 +4241,13 @@ func (x *Replace) GetNamespace() string {
 func (x *Replace) GetFieldManager() string {
 	if x != nil {
 		return x.FieldManager
+	}
+	return ""
+}
+
+func (x *Replace) GetChangeCause() string {
+	if x != nil {
+		return x.ChangeCause
 	}
 	return ""
 }
@@ -4176,6 +4354,590 @@ func (x *Delete) GetWait() bool {
 		return x.Wait
 	}
 	return false
+}
+
+// Logs is "logs POD [-c C]" and "logs KIND/NAME [-c C]". Output: the lines, as they come.
+type Logs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: name is a pod's.
+	Kind      string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty: the pod's default container.
+	Container     string `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
+	AllContainers bool   `protobuf:"varint,5,opt,name=all_containers,json=allContainers,proto3" json:"all_containers,omitempty"`
+	// Of the instance of the container before the present one.
+	Previous   bool `protobuf:"varint,6,opt,name=previous,proto3" json:"previous,omitempty"`
+	Timestamps bool `protobuf:"varint,7,opt,name=timestamps,proto3" json:"timestamps,omitempty"`
+	// Lines from the end. Unset: all.
+	TailLines *int64 `protobuf:"varint,8,opt,name=tail_lines,json=tailLines,proto3,oneof" json:"tail_lines,omitempty"`
+	// Not older than this. 0: all.
+	SinceSeconds int64 `protobuf:"varint,9,opt,name=since_seconds,json=sinceSeconds,proto3" json:"since_seconds,omitempty"`
+	// RFC 3339. Empty: all.
+	SinceTime string `protobuf:"bytes,10,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
+	// 0: all.
+	LimitBytes    int64 `protobuf:"varint,11,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Logs) Reset() {
+	*x = Logs{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Logs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Logs) ProtoMessage() {}
+
+func (x *Logs) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Logs.ProtoReflect.Descriptor instead.
+func (*Logs) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Logs) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Logs) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Logs) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Logs) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *Logs) GetAllContainers() bool {
+	if x != nil {
+		return x.AllContainers
+	}
+	return false
+}
+
+func (x *Logs) GetPrevious() bool {
+	if x != nil {
+		return x.Previous
+	}
+	return false
+}
+
+func (x *Logs) GetTimestamps() bool {
+	if x != nil {
+		return x.Timestamps
+	}
+	return false
+}
+
+func (x *Logs) GetTailLines() int64 {
+	if x != nil && x.TailLines != nil {
+		return *x.TailLines
+	}
+	return 0
+}
+
+func (x *Logs) GetSinceSeconds() int64 {
+	if x != nil {
+		return x.SinceSeconds
+	}
+	return 0
+}
+
+func (x *Logs) GetSinceTime() string {
+	if x != nil {
+		return x.SinceTime
+	}
+	return ""
+}
+
+func (x *Logs) GetLimitBytes() int64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+// Scale is "scale KIND/NAME --replicas=N". Output: kubectl's line.
+type Scale struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Kind      string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Replicas  int32                  `protobuf:"varint,4,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Only if it has this many now. Unset: in any case.
+	CurrentReplicas *int32 `protobuf:"varint,5,opt,name=current_replicas,json=currentReplicas,proto3,oneof" json:"current_replicas,omitempty"`
+	ChangeCause     string `protobuf:"bytes,6,opt,name=change_cause,json=changeCause,proto3" json:"change_cause,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Scale) Reset() {
+	*x = Scale{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scale) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scale) ProtoMessage() {}
+
+func (x *Scale) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scale.ProtoReflect.Descriptor instead.
+func (*Scale) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Scale) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Scale) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Scale) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Scale) GetReplicas() int32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *Scale) GetCurrentReplicas() int32 {
+	if x != nil && x.CurrentReplicas != nil {
+		return *x.CurrentReplicas
+	}
+	return 0
+}
+
+func (x *Scale) GetChangeCause() string {
+	if x != nil {
+		return x.ChangeCause
+	}
+	return ""
+}
+
+// Patch is "patch KIND NAME --type T --patch BODY". Output: kubectl's line.
+type Patch struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Kind      string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// "strategic", "merge", "json".
+	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	// JSON or YAML.
+	Patch         []byte `protobuf:"bytes,5,opt,name=patch,proto3" json:"patch,omitempty"`
+	FieldManager  string `protobuf:"bytes,6,opt,name=field_manager,json=fieldManager,proto3" json:"field_manager,omitempty"`
+	ChangeCause   string `protobuf:"bytes,7,opt,name=change_cause,json=changeCause,proto3" json:"change_cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Patch) Reset() {
+	*x = Patch{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Patch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Patch) ProtoMessage() {}
+
+func (x *Patch) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Patch.ProtoReflect.Descriptor instead.
+func (*Patch) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Patch) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Patch) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Patch) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Patch) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Patch) GetPatch() []byte {
+	if x != nil {
+		return x.Patch
+	}
+	return nil
+}
+
+func (x *Patch) GetFieldManager() string {
+	if x != nil {
+		return x.FieldManager
+	}
+	return ""
+}
+
+func (x *Patch) GetChangeCause() string {
+	if x != nil {
+		return x.ChangeCause
+	}
+	return ""
+}
+
+// RolloutHistory is "rollout history KIND/NAME". Output: kubectl's table, or a revision's pod template.
+type RolloutHistory struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Kind      string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// 0: the table of all.
+	Revision      int64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloutHistory) Reset() {
+	*x = RolloutHistory{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloutHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloutHistory) ProtoMessage() {}
+
+func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloutHistory.ProtoReflect.Descriptor instead.
+func (*RolloutHistory) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *RolloutHistory) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RolloutHistory) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RolloutHistory) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RolloutHistory) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RolloutUndo is "rollout undo KIND/NAME --to-revision=N". Output: kubectl's line.
+type RolloutUndo struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Kind      string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// 0: the one before the present one.
+	ToRevision    int64 `protobuf:"varint,4,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloutUndo) Reset() {
+	*x = RolloutUndo{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloutUndo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloutUndo) ProtoMessage() {}
+
+func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloutUndo.ProtoReflect.Descriptor instead.
+func (*RolloutUndo) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *RolloutUndo) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RolloutUndo) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RolloutUndo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RolloutUndo) GetToRevision() int64 {
+	if x != nil {
+		return x.ToRevision
+	}
+	return 0
+}
+
+// Rollout is "rollout pause|resume|restart KIND/NAME". Output: kubectl's line.
+type Rollout struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rollout) Reset() {
+	*x = Rollout{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rollout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rollout) ProtoMessage() {}
+
+func (x *Rollout) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
+func (*Rollout) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Rollout) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Rollout) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Rollout) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Top is "top pod [POD] [--containers]". Output: kubectl's table.
+type Top struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Empty: all pods of the namespace, or those that label_selector finds.
+	Pod           string `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	Containers    bool   `protobuf:"varint,3,opt,name=containers,proto3" json:"containers,omitempty"`
+	LabelSelector string `protobuf:"bytes,4,opt,name=label_selector,json=labelSelector,proto3" json:"label_selector,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Top) Reset() {
+	*x = Top{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Top) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Top) ProtoMessage() {}
+
+func (x *Top) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Top.ProtoReflect.Descriptor instead.
+func (*Top) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *Top) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Top) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *Top) GetContainers() bool {
+	if x != nil {
+		return x.Containers
+	}
+	return false
+}
+
+func (x *Top) GetLabelSelector() string {
+	if x != nil {
+		return x.LabelSelector
+	}
+	return ""
 }
 
 var File_fairlead_link_v1_link_proto protoreflect.FileDescriptor
@@ -4415,7 +5177,7 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x05frame\"4\n" +
 	"\x06Output\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\x87\x03\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x9d\x03\n" +
 	"\aOutcome\x125\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1f.fairlead.link.v1.Outcome.StateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x125\n" +
@@ -4423,7 +5185,8 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x122\n" +
 	"\aeffects\x18\x05 \x03(\v2\x18.fairlead.link.v1.EffectR\aeffects\x12\x1f\n" +
 	"\vduration_ms\x18\x06 \x01(\x04R\n" +
-	"durationMs\"\x84\x01\n" +
+	"durationMs\x12\x14\n" +
+	"\x05notes\x18\a \x03(\tR\x05notes\"\x84\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -4448,14 +5211,24 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\fCAUSE_SERVER\x10\x01\x12\x16\n" +
 	"\x12CAUSE_UNKNOWN_KIND\x10\x02\x12\x15\n" +
 	"\x11CAUSE_UNREACHABLE\x10\x03\x12\x10\n" +
-	"\fCAUSE_CLIENT\x10\x04\"\xc1\x02\n" +
+	"\fCAUSE_CLIENT\x10\x04\"\xd9\x06\n" +
 	"\tOperation\x12)\n" +
 	"\x03get\x18\x01 \x01(\v2\x15.fairlead.link.v1.GetH\x00R\x03get\x12,\n" +
 	"\x04list\x18\x02 \x01(\v2\x16.fairlead.link.v1.ListH\x00R\x04list\x12/\n" +
 	"\x05apply\x18\x03 \x01(\v2\x17.fairlead.link.v1.ApplyH\x00R\x05apply\x122\n" +
 	"\x06create\x18\x04 \x01(\v2\x18.fairlead.link.v1.CreateH\x00R\x06create\x125\n" +
 	"\areplace\x18\x05 \x01(\v2\x19.fairlead.link.v1.ReplaceH\x00R\areplace\x122\n" +
-	"\x06delete\x18\x06 \x01(\v2\x18.fairlead.link.v1.DeleteH\x00R\x06deleteB\v\n" +
+	"\x06delete\x18\x06 \x01(\v2\x18.fairlead.link.v1.DeleteH\x00R\x06delete\x12,\n" +
+	"\x04logs\x18\a \x01(\v2\x16.fairlead.link.v1.LogsH\x00R\x04logs\x12/\n" +
+	"\x05scale\x18\b \x01(\v2\x17.fairlead.link.v1.ScaleH\x00R\x05scale\x12/\n" +
+	"\x05patch\x18\t \x01(\v2\x17.fairlead.link.v1.PatchH\x00R\x05patch\x12K\n" +
+	"\x0frollout_history\x18\n" +
+	" \x01(\v2 .fairlead.link.v1.RolloutHistoryH\x00R\x0erolloutHistory\x12B\n" +
+	"\frollout_undo\x18\v \x01(\v2\x1d.fairlead.link.v1.RolloutUndoH\x00R\vrolloutUndo\x12@\n" +
+	"\rrollout_pause\x18\f \x01(\v2\x19.fairlead.link.v1.RolloutH\x00R\frolloutPause\x12B\n" +
+	"\x0erollout_resume\x18\r \x01(\v2\x19.fairlead.link.v1.RolloutH\x00R\rrolloutResume\x12D\n" +
+	"\x0frollout_restart\x18\x0e \x01(\v2\x19.fairlead.link.v1.RolloutH\x00R\x0erolloutRestart\x12)\n" +
+	"\x03top\x18\x0f \x01(\v2\x15.fairlead.link.v1.TopH\x00R\x03topB\v\n" +
 	"\toperation\"K\n" +
 	"\x03Get\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
@@ -4465,7 +5238,7 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
 	"\x0elabel_selector\x18\x03 \x01(\tR\rlabelSelector\x12%\n" +
-	"\x0efield_selector\x18\x04 \x01(\tR\rfieldSelector\"\xd9\x01\n" +
+	"\x0efield_selector\x18\x04 \x01(\tR\rfieldSelector\"\xfc\x01\n" +
 	"\x05Apply\x12\x1c\n" +
 	"\tmanifests\x18\x01 \x01(\fR\tmanifests\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
@@ -4473,16 +5246,19 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\vserver_side\x18\x04 \x01(\bR\n" +
 	"serverSide\x12'\n" +
 	"\x0fforce_conflicts\x18\x05 \x01(\bR\x0eforceConflicts\x12#\n" +
-	"\rfield_manager\x18\x06 \x01(\tR\ffieldManager\"\x90\x01\n" +
+	"\rfield_manager\x18\x06 \x01(\tR\ffieldManager\x12!\n" +
+	"\fchange_cause\x18\a \x01(\tR\vchangeCause\"\xb3\x01\n" +
 	"\x06Create\x12\x1c\n" +
 	"\tmanifests\x18\x01 \x01(\fR\tmanifests\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
 	"\x0elabel_selector\x18\x03 \x01(\tR\rlabelSelector\x12#\n" +
-	"\rfield_manager\x18\x04 \x01(\tR\ffieldManager\"j\n" +
+	"\rfield_manager\x18\x04 \x01(\tR\ffieldManager\x12!\n" +
+	"\fchange_cause\x18\x05 \x01(\tR\vchangeCause\"\x8d\x01\n" +
 	"\aReplace\x12\x1c\n" +
 	"\tmanifests\x18\x01 \x01(\fR\tmanifests\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12#\n" +
-	"\rfield_manager\x18\x03 \x01(\tR\ffieldManager\"\xff\x01\n" +
+	"\rfield_manager\x18\x03 \x01(\tR\ffieldManager\x12!\n" +
+	"\fchange_cause\x18\x04 \x01(\tR\vchangeCause\"\xff\x01\n" +
 	"\x06Delete\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -4491,7 +5267,64 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x10ignore_not_found\x18\x05 \x01(\bR\x0eignoreNotFound\x12\x18\n" +
 	"\acascade\x18\x06 \x01(\tR\acascade\x120\n" +
 	"\x14grace_period_seconds\x18\a \x01(\x12R\x12gracePeriodSeconds\x12\x12\n" +
-	"\x04wait\x18\b \x01(\bR\x04waitB@Z>github.com/fairlead/fairlead/proto/gen/fairlead/link/v1;linkv1b\x06proto3"
+	"\x04wait\x18\b \x01(\bR\x04wait\"\xe5\x02\n" +
+	"\x04Logs\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\x12%\n" +
+	"\x0eall_containers\x18\x05 \x01(\bR\rallContainers\x12\x1a\n" +
+	"\bprevious\x18\x06 \x01(\bR\bprevious\x12\x1e\n" +
+	"\n" +
+	"timestamps\x18\a \x01(\bR\n" +
+	"timestamps\x12\"\n" +
+	"\n" +
+	"tail_lines\x18\b \x01(\x03H\x00R\ttailLines\x88\x01\x01\x12#\n" +
+	"\rsince_seconds\x18\t \x01(\x03R\fsinceSeconds\x12\x1d\n" +
+	"\n" +
+	"since_time\x18\n" +
+	" \x01(\tR\tsinceTime\x12\x1f\n" +
+	"\vlimit_bytes\x18\v \x01(\x03R\n" +
+	"limitBytesB\r\n" +
+	"\v_tail_lines\"\xd1\x01\n" +
+	"\x05Scale\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
+	"\breplicas\x18\x04 \x01(\x05R\breplicas\x12.\n" +
+	"\x10current_replicas\x18\x05 \x01(\x05H\x00R\x0fcurrentReplicas\x88\x01\x01\x12!\n" +
+	"\fchange_cause\x18\x06 \x01(\tR\vchangeCauseB\x13\n" +
+	"\x11_current_replicas\"\xbf\x01\n" +
+	"\x05Patch\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x14\n" +
+	"\x05patch\x18\x05 \x01(\fR\x05patch\x12#\n" +
+	"\rfield_manager\x18\x06 \x01(\tR\ffieldManager\x12!\n" +
+	"\fchange_cause\x18\a \x01(\tR\vchangeCause\"r\n" +
+	"\x0eRolloutHistory\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"t\n" +
+	"\vRolloutUndo\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1f\n" +
+	"\vto_revision\x18\x04 \x01(\x03R\n" +
+	"toRevision\"O\n" +
+	"\aRollout\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"|\n" +
+	"\x03Top\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x1e\n" +
+	"\n" +
+	"containers\x18\x03 \x01(\bR\n" +
+	"containers\x12%\n" +
+	"\x0elabel_selector\x18\x04 \x01(\tR\rlabelSelectorB@Z>github.com/fairlead/fairlead/proto/gen/fairlead/link/v1;linkv1b\x06proto3"
 
 var (
 	file_fairlead_link_v1_link_proto_rawDescOnce sync.Once
@@ -4506,7 +5339,7 @@ func file_fairlead_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_fairlead_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(Close_Code)(0),        // 0: fairlead.link.v1.Close.Code
 	(Outcome_State)(0),     // 1: fairlead.link.v1.Outcome.State
@@ -4562,7 +5395,14 @@ var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(*Create)(nil),         // 51: fairlead.link.v1.Create
 	(*Replace)(nil),        // 52: fairlead.link.v1.Replace
 	(*Delete)(nil),         // 53: fairlead.link.v1.Delete
-	nil,                    // 54: fairlead.link.v1.Account.PermissionsEntry
+	(*Logs)(nil),           // 54: fairlead.link.v1.Logs
+	(*Scale)(nil),          // 55: fairlead.link.v1.Scale
+	(*Patch)(nil),          // 56: fairlead.link.v1.Patch
+	(*RolloutHistory)(nil), // 57: fairlead.link.v1.RolloutHistory
+	(*RolloutUndo)(nil),    // 58: fairlead.link.v1.RolloutUndo
+	(*Rollout)(nil),        // 59: fairlead.link.v1.Rollout
+	(*Top)(nil),            // 60: fairlead.link.v1.Top
+	nil,                    // 61: fairlead.link.v1.Account.PermissionsEntry
 }
 var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	5,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
@@ -4581,7 +5421,7 @@ var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	8,  // 13: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
 	7,  // 14: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
 	10, // 15: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	54, // 16: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
+	61, // 16: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
 	11, // 17: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
 	8,  // 18: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
 	10, // 19: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
@@ -4624,12 +5464,21 @@ var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	51, // 56: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
 	52, // 57: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
 	53, // 58: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
-	9,  // 59: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	54, // 59: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
+	55, // 60: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
+	56, // 61: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
+	57, // 62: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
+	58, // 63: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
+	59, // 64: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
+	59, // 65: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
+	59, // 66: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
+	60, // 67: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
+	9,  // 68: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_link_v1_link_proto_init() }
@@ -4688,14 +5537,25 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*Operation_Create)(nil),
 		(*Operation_Replace)(nil),
 		(*Operation_Delete)(nil),
+		(*Operation_Logs)(nil),
+		(*Operation_Scale)(nil),
+		(*Operation_Patch)(nil),
+		(*Operation_RolloutHistory)(nil),
+		(*Operation_RolloutUndo)(nil),
+		(*Operation_RolloutPause)(nil),
+		(*Operation_RolloutResume)(nil),
+		(*Operation_RolloutRestart)(nil),
+		(*Operation_Top)(nil),
 	}
+	file_fairlead_link_v1_link_proto_msgTypes[51].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[52].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_link_v1_link_proto_rawDesc), len(file_fairlead_link_v1_link_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   52,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -129,12 +129,18 @@ final class AgentJobExecutor implements JobExecutor {
     }
   }
 
+  /** Whether the command changes nothing. "rollout" alone needs its second word to tell. */
   static boolean reads(List<String> arguments) {
+    boolean rollout = false;
     for (int i = 0; i < arguments.size(); i++) {
-      if (!arguments.get(i).startsWith("-")) {
-        return READS.contains(arguments.get(i));
+      String argument = arguments.get(i);
+      if (!argument.startsWith("-")) {
+        if (rollout || !argument.equals("rollout")) {
+          return rollout ? argument.equals("history") : READS.contains(argument);
+        }
+        rollout = true;
       }
-      if (FLAGS_WITH_VALUE.contains(arguments.get(i))) {
+      if (FLAGS_WITH_VALUE.contains(argument)) {
         i++;
       }
     }

@@ -250,4 +250,14 @@ class AgentJobExecutorTest {
     assertEquals("nothing", result.getOutput());
     assertTrue(result.getError().contains("not JSON: no json"), result.getError());
   }
+
+  @Test
+  void readsAreToldFromWhatMayChangeACluster() {
+    for (String line : List.of("get pod", "-o json get pod", "--namespace=n logs p -c=c", "-n n top po", "--namespace=n rollout history deployment/d", "-v 9 rollout history deployment/d")) {
+      assertTrue(AgentJobExecutor.reads(List.of(line.split(" "))), line);
+    }
+    for (String line : List.of("apply -f -", "rollout undo deployment/d", "rollout pause deployment/history", "scale d/x", "patch d history", "rollout", "--namespace=n", "history")) {
+      assertFalse(AgentJobExecutor.reads(List.of(line.split(" "))), line);
+    }
+  }
 }
