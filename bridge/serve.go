@@ -147,6 +147,8 @@ func (b *Bridge) grpcOptions(authority *identity.Authority) []grpc.ServerOption 
 		grpc.MaxRecvMsgSize(b.cfg.Cache.MaximumBodyBytes + frameRoom),
 		grpc.MaxConcurrentStreams(streamsPerAgent),
 		grpc.ConnectionTimeout(15 * time.Second),
+		// Sessions use the database, which is closed after the server has stopped.
+		grpc.WaitForHandlers(true),
 		// Liveness is the protocol's heartbeat; this only finds connections on which no session was ever opened.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

@@ -15,42 +15,27 @@ import (
 // beside is how many database reads, attaches and sweeps of one session run at once.
 const beside = 4
 
-// actor runs the actions of one session's machine.
+// actor runs what one session's machine asks for.
 type actor struct {
 	session *session
 	calls   sync.WaitGroup
 	slots   chan struct{}
-
-	mu sync.Mutex
-	// latest facts of accounts that wait for their turn; storing are the accounts whose facts are being stored. Facts must not
-	// overtake each other.
-	latest  map[string]*linkv1.Facts
-	storing map[string]bool
 }
 
 // run takes actions in order until the session is over, then waits for those under way.
 func (a *actor) run() {
 	a.slots = make(chan struct{}, beside)
-	a.latest, a.storing = map[string]*linkv1.Facts{}, map[string]bool{}
 	defer a.calls.Wait()
-	for {
-		action := a.next()
-		if action != nil {
+	for a.session.ctx.Err() == nil {
+		if action := a.session.nextWork(); action != nil {
 			a.do(action)
 			continue
 		}
 		select {
 		case <-a.session.wakeActor:
 		case <-a.session.ctx.Done():
-			return
 		}
 	}
-}
-
-func (a *actor) next() link.Action {
-	a.session.mu.Lock()
-	defer a.session.mu.Unlock()
-	return a.session.core.NextAction()
 }
 
 // do begins one action. Writes are handed over here, in order; what only asks the database runs beside.
@@ -59,7 +44,7 @@ func (a *actor) do(action link.Action) {
 	case link.Declare:
 		a.beside(func(ctx context.Context) { a.declare(ctx, act) })
 	case link.StoreFacts:
-		a.facts(act.Facts)
+		a.beside(func(ctx context.Context) { a.saveFacts(ctx, act.Facts.GetAccount()) })
 	case link.Attach:
 		a.beside(func(ctx context.Context) { a.attach(ctx, act) })
 	case link.Write:
@@ -89,15 +74,13 @@ func (a *actor) do(action link.Action) {
 		a.beside(func(ctx context.Context) {
 			deleted, err := a.cache().Sweep(ctx, store.Fence{Account: act.Account, Holder: act.Instance, Epoch: act.Epoch}, act.Group, act.Keys)
 			a.session.step(func(now time.Time) {
+				a.session.isFenced(act.Account, err)
 				a.session.core.SweepDone(now, link.SweepResult{Account: act.Account, Epoch: act.Epoch, Seq: act.Seq, Deleted: deleted,
 					Fenced: errors.Is(err, cache.ErrFenced), Err: unlessFenced(err)})
 			})
 		})
-	case link.Hangup:
-		a.session.log.Info("session closes", "agent", a.session.name(), "code", act.Code.String(), "reason", act.Reason)
-		a.session.cancel()
 	case link.Note:
-		a.note(act)
+		a.beside(func(ctx context.Context) { a.leftovers(ctx, act) })
 	}
 }
 
@@ -121,6 +104,7 @@ func (a *actor) beside(f func(ctx context.Context)) {
 func (a *actor) write(act link.Write) {
 	done := func(r cache.Result) {
 		a.session.step(func(now time.Time) {
+			a.session.isFenced(act.Account, r.Err)
 			a.session.core.WriteDone(now, link.WriteResult{Account: act.Account, Epoch: act.Epoch, Seq: act.Seq, Rejected: r.Rejected,
 				Fenced: errors.Is(r.Err, cache.ErrFenced), Err: unlessFenced(r.Err)})
 		})
@@ -168,97 +152,36 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 	e.step(func(now time.Time) { e.core.DeclareDone(now, verdicts, err) })
 }
 
-// facts stores the latest facts of an account, one after the other.
-func (a *actor) facts(f *linkv1.Facts) {
-	account := f.GetAccount()
-	a.mu.Lock()
-	a.latest[account] = f
-	busy := a.storing[account]
-	a.storing[account] = true
-	a.mu.Unlock()
-	if busy {
-		return
-	}
-	a.beside(func(ctx context.Context) {
-		for next := a.nextFacts(account); next != nil; next = a.nextFacts(account) {
-			if err := a.session.service.cfg.Accounts.SetFacts(ctx, next); err != nil && ctx.Err() == nil {
-				a.session.log.Warn("cannot store facts", "account", account, "error", err.Error())
+// saveFacts stores an account's facts as long as newer ones come, one after the other.
+func (a *actor) saveFacts(ctx context.Context, account string) {
+	for f := a.session.nextFacts(account); f != nil; f = a.session.nextFacts(account) {
+		if err := a.session.service.cfg.Accounts.SetFacts(ctx, f); err != nil {
+			if a.session.notSaved(f) && ctx.Err() == nil {
+				a.session.log.Warn("cannot store what is known of a cluster, trying on", "account", account, "error", err.Error())
 			}
+			return
 		}
-	})
-}
-
-func (a *actor) nextFacts(account string) *linkv1.Facts {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f := a.latest[account]
-	delete(a.latest, account)
-	if f == nil {
-		delete(a.storing, account)
 	}
-	return f
 }
 
 func (a *actor) attach(ctx context.Context, act link.Attach) {
 	e := a.session
 	result := link.AttachResult{Account: act.Account}
-	if result.HeldBy = e.service.hold(e, act.Account, act.Instance); result.HeldBy == "" {
+	// standsBy tells whether somebody will ask again when the holder is gone.
+	standsBy := (*Service).waits
+	if bridge := e.takenBy(act.Account); bridge != "" {
+		result.HeldBy, standsBy = "at bridge "+bridge, (*Service).taken
+	} else if result.HeldBy = e.service.hold(e, act.Account, act.Instance); result.HeldBy == "" {
 		result.Epoch, result.Continues, result.Err = e.service.cfg.Fences.Attach(ctx, act.Account, act.Instance, act.ResumeEpoch)
 	}
 	e.step(func(now time.Time) { e.core.AttachDone(now, result) })
-}
-
-// note keeps routing, registry and log up to date.
-func (a *actor) note(n link.Note) {
-	e, cfg := a.session, a.session.service.cfg
-	switch n.What {
-	case link.NoteAccepted:
-		e.mu.Lock()
-		e.accounts[n.Account] = true
-		agent := e.agent
-		e.mu.Unlock()
-		cfg.Router.Serve(e.id, n.Account, false)
-		cfg.Accounts.Connected(n.Account, e.id, agent)
-		e.log.Info("account accepted", "account", n.Account)
-	case link.NoteRefused:
-		e.log.Warn("account refused", "account", n.Account, "reason", n.Reason)
-	case link.NoteWithdrawn:
-		e.mu.Lock()
-		delete(e.accounts, n.Account)
-		e.mu.Unlock()
-		cfg.Router.Withdraw(e.id, n.Account)
-		cfg.Accounts.Disconnected(n.Account, e.id)
-		a.handOver(n.Account)
-	case link.NoteAttached, link.NoteContinued:
-		if n.What == link.NoteAttached {
-			e.mu.Lock()
-			delete(e.groups, n.Account)
-			e.mu.Unlock()
-		}
-		cfg.Router.Serve(e.id, n.Account, true)
-		e.log.Info("account attached", "account", n.Account, "epoch", n.Epoch, "continues", n.What == link.NoteContinued)
-	case link.NoteDetached:
-		e.log.Info("account detached", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
-		a.handOver(n.Account)
-	case link.NoteStandby:
-		e.log.Info("account has another holder, standing by", "account", n.Account, "holder", n.Reason)
-	case link.NoteRejected:
-		e.log.Warn("item cannot be stored", "account", n.Account, "group", groupName(n.Group), "key", n.Key, "reason", n.Reason)
-	case link.NoteAgreed:
-		if e.agreed(n.Account, n.Group, true) {
-			a.beside(func(ctx context.Context) { a.leftovers(ctx, n) })
-		}
-	case link.NoteDiffers:
-		e.agreed(n.Account, n.Group, false)
-		e.log.Info("group differs, comparing", "account", n.Account, "group", groupName(n.Group))
-	case link.NoteGaveUp:
-		e.log.Error("group stays different after comparing twice", "account", n.Account, "group", groupName(n.Group))
-	case link.NoteSwept:
-		e.log.Info("rows swept", "account", n.Account, "group", groupName(n.Group), "rows", n.Key)
-	case link.NoteDiscarded:
-		e.log.Debug("late frame ignored", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
-	case link.NoteDraining:
-		cfg.Router.Drain(e.id)
+	switch {
+	case !e.serves(act.Account):
+		// It was withdrawn meanwhile, and nobody will hand it over again.
+		e.handOver(act.Account)
+	case result.HeldBy != "" && !standsBy(e.service, e, act.Account):
+		// Its holder let go before the machine knew that it stands by.
+		e.attachAgain(act.Account)
 	}
 }
 
@@ -271,18 +194,4 @@ func (a *actor) leftovers(ctx context.Context, n link.Note) {
 	case deleted > 0:
 		a.session.log.Info("rows of former polling deleted", "account", n.Account, "group", groupName(n.Group), "rows", deleted)
 	}
-}
-
-// handOver lets the next session that stands by for an account attach.
-func (a *actor) handOver(account string) {
-	for name, next := range a.session.service.release(a.session, account) {
-		next.attachAgain(name)
-	}
-}
-
-func groupName(g *linkv1.Group) string {
-	if g.GetRelType() == "" {
-		return g.GetType()
-	}
-	return g.GetType() + "→" + g.GetRelType()
 }

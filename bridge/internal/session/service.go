@@ -146,6 +146,7 @@ func (s *Service) Session(stream agentv1.AgentService_SessionServer) error {
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()
+		e.cancel()
 		return status.Error(codes.Unavailable, "this bridge stops")
 	}
 	s.bySecret[e.secret] = e
@@ -206,48 +207,6 @@ func (s *Service) greet(e *session, instance string) (older *session) {
 	return older
 }
 
-// hold makes e the holder of an account's caching, unless a live session of another process is.
-func (s *Service) hold(e *session, account, instance string) (heldBy string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h := s.holders[account]; h != nil && h != e && h.instance() != instance {
-		if !slices.Contains(s.standbys[account], e) {
-			s.standbys[account] = append(s.standbys[account], e)
-		}
-		return h.name()
-	}
-	s.holders[account] = e
-	return ""
-}
-
-// release gives back the caching that e holds, of one account or of all (""), and returns who waits for it.
-func (s *Service) release(e *session, account string) map[string]*session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := map[string]*session{}
-	for name, h := range s.holders {
-		if h == e && (account == "" || account == name) {
-			delete(s.holders, name)
-			if waiting := s.standbys[name]; len(waiting) > 0 {
-				next[name] = waiting[0]
-				s.standbys[name] = waiting[1:]
-			}
-		}
-	}
-	for name, waiting := range s.standbys {
-		if account != "" && account != name {
-			continue
-		}
-		waiting = slices.DeleteFunc(waiting, func(w *session) bool { return w == e })
-		if len(waiting) == 0 {
-			delete(s.standbys, name)
-		} else {
-			s.standbys[name] = waiting
-		}
-	}
-	return next
-}
-
 func (s *Service) remove(e *session) {
 	s.mu.Lock()
 	delete(s.bySecret, e.secret)
@@ -257,9 +216,7 @@ func (s *Service) remove(e *session) {
 		}
 	}
 	s.mu.Unlock()
-	for account, next := range s.release(e, "") {
-		next.attachAgain(account)
-	}
+	e.handOver("")
 }
 
 func bearer(ctx context.Context) (string, error) {

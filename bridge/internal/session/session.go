@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
@@ -36,10 +37,20 @@ type session struct {
 	// ended is closed when run has returned.
 	ended chan struct{}
 
-	wakeSession, wakeInventory, wakeActor chan struct{}
+	wakeSession, wakeInventory, wakeActor, wakeTeller chan struct{}
 
-	mu      sync.Mutex
-	core    *link.Bridge
+	mu   sync.Mutex
+	core *link.Bridge
+	// work is what the actor has still to do, notes what the teller has; hangup is set when the machine has ended the session.
+	work   []link.Action
+	notes  []link.Note
+	hangup *link.Hangup
+	// facts are the latest of each account whose facts wait to be stored or are being stored (nil: nothing newer). unsaved are those
+	// that the database did not take.
+	facts   map[string]*linkv1.Facts
+	unsaved map[string]bool
+	// fenced accounts were taken by a session of another bridge.
+	fenced  map[string]bool
 	agent   *linkv1.Agent
 	greeted bool
 	// groups tells for each account which of its groups agree.
@@ -53,7 +64,8 @@ func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identi
 	e := &session{
 		service: s, id: newSecret()[:12], secret: newSecret(), identity: id, remote: remote(stream.Context()), since: time.Now(), stream: stream,
 		ended: make(chan struct{}), accounts: map[string]bool{}, groups: map[string]map[cats.Group]bool{},
-		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1),
+		facts: map[string]*linkv1.Facts{}, unsaved: map[string]bool{}, fenced: map[string]bool{},
+		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1), wakeTeller: make(chan struct{}, 1),
 	}
 	e.log = s.cfg.Log.With("session", e.id)
 	e.ctx, e.cancel = context.WithCancel(stream.Context())
@@ -75,31 +87,46 @@ func key(k *linkv1.Key) cats.Key {
 	return cats.Key{Type: cats.Type(k.GetType()), Scope: k.GetScope(), Name: k.GetName()}
 }
 
-// step feeds the machine and wakes whoever may have something to do now.
-func (e *session) step(feed func(now time.Time)) {
-	e.mu.Lock()
-	feed(time.Now())
-	e.mu.Unlock()
-	wake(e.wakeSession)
-	wake(e.wakeInventory)
-	wake(e.wakeActor)
-}
-
 // run owns the session until it is over.
 func (e *session) run() error {
 	defer close(e.ended)
 	defer e.cancel()
-	var owned sync.WaitGroup
+	var owned, told sync.WaitGroup
 	owned.Go(e.clock)
 	a := &actor{session: e}
 	owned.Go(a.run)
-	e.service.readers.Go(func() { e.read() })
-	err := e.write()
+	t := &teller{session: e, over: make(chan struct{})}
+	told.Go(t.run)
+	e.service.readers.Go(e.read)
+	err := e.whileOpen(e.write)
 	e.cancel()
 	owned.Wait()
 	e.step(func(now time.Time) { e.core.Lost(now, "the session's stream ended") })
+	close(t.over)
+	told.Wait()
 	e.leave()
 	return err
+}
+
+// lastWords is how long the agent may take to read what the session says last.
+const lastWords = 2 * time.Second
+
+// whileOpen runs what sends on a stream until it returns. When the session is over, an agent that does not read holds it up no longer: the
+// stream ends with the call, and then the sender does.
+func (e *session) whileOpen(send func() error) error {
+	sent := make(chan error, 1)
+	e.service.readers.Go(func() { sent <- send() })
+	select {
+	case err := <-sent:
+		return err
+	case <-e.ctx.Done():
+	}
+	select {
+	case err := <-sent:
+		return err
+	case <-time.After(lastWords):
+		return status.Error(codes.Unavailable, "the session is over")
+	}
 }
 
 // leave takes the session out of routing. A newer session of the same agent has its own entries.
@@ -112,7 +139,8 @@ func (e *session) leave() {
 	for account := range accounts {
 		e.service.cfg.Accounts.Disconnected(account, e.id)
 	}
-	e.log.Info("session ended", "agent", e.name(), "accounts", len(accounts), "age", time.Since(e.since).Round(time.Second).String())
+	code, reason := e.why()
+	e.log.Info("session ended", "agent", e.name(), "accounts", len(accounts), "age", time.Since(e.since).Round(time.Second).String(), "code", code, "reason", reason)
 }
 
 // read takes the session stream's frames until it ends.
@@ -179,18 +207,15 @@ func (e *session) inventory(stream agentv1.AgentService_InventoryServer) error {
 			e.step(func(now time.Time) { e.core.ReceivedInventory(now, frame) })
 		}
 	})
-	next := func() *linkv1.InventoryDown {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return e.core.NextInventory()
-	}
-	return pump(e.ctx, stream.Context(), e.wakeInventory, next, stream.Send)
+	return e.whileOpen(func() error { return pump(e.ctx, stream.Context(), e.wakeInventory, e.nextInventory, stream.Send) })
 }
 
 // operations moves the operations stream's frames.
 func (e *session) operations(stream agentv1.AgentService_OperationsServer) error {
 	defer e.cancel()
 	s := e.service.cfg.Router.Open(e.id, e.instance())
+	// The session may have left the routing before it was opened here.
+	defer e.service.cfg.Router.Lost(e.id)
 	e.service.readers.Go(func() {
 		for {
 			frame, err := stream.Recv()
@@ -207,7 +232,7 @@ func (e *session) operations(stream agentv1.AgentService_OperationsServer) error
 			})
 		}
 	})
-	return pump(e.ctx, stream.Context(), s.Wake, s.Next, stream.Send)
+	return e.whileOpen(func() error { return pump(e.ctx, stream.Context(), s.Wake, s.Next, stream.Send) })
 }
 
 // pump sends what next gives until the session or the stream is over.
@@ -230,12 +255,15 @@ func pump[F any](session, stream context.Context, wakeup <-chan struct{}, next f
 	}
 }
 
+// saveEvery is after how many seconds facts that the database did not take are tried again.
+const saveEvery = 10
+
 // clock tells the machine the time, and ends the session with its identity.
 func (e *session) clock() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	revoked := e.identity.Ended
-	for {
+	for ticks := 1; ; {
 		select {
 		case <-e.ctx.Done():
 			return
@@ -244,7 +272,12 @@ func (e *session) clock() {
 			e.step(func(now time.Time) {
 				e.core.Tick(now)
 				e.core.Busy(now, busy)
+				if ticks%saveEvery == 0 {
+					e.saveAgain()
+				}
 			})
+			e.takeBack()
+			ticks++
 		case <-revoked:
 			revoked = nil
 			e.log.Warn("session ends: its enrolment token is no longer valid", "agent", e.name(), "identity", e.identity.TokenID)
@@ -259,8 +292,11 @@ func (e *session) drain(reason string) {
 	e.step(func(now time.Time) { e.core.Drain(now, nil, reason) })
 }
 
-func (e *session) attachAgain(account string) {
-	e.step(func(now time.Time) { e.core.AttachAgain(now, account) })
+// described is the agent as it said Hello.
+func (e *session) described() *linkv1.Agent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.agent
 }
 
 func (e *session) instance() string {
@@ -273,21 +309,6 @@ func (e *session) name() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.agent.GetName()
-}
-
-// agreed notes that a group agrees or does not, and reports whether that is news.
-func (e *session) agreed(account string, g *linkv1.Group, agrees bool) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	groups := e.groups[account]
-	if groups == nil {
-		groups = map[cats.Group]bool{}
-		e.groups[account] = groups
-	}
-	group := cats.Group{Type: cats.Type(g.GetType()), RelType: cats.Type(g.GetRelType())}
-	before, known := groups[group]
-	groups[group] = agrees
-	return !known || before != agrees
 }
 
 func (e *session) kinds(account string) (live, pending []string) {
@@ -318,9 +339,7 @@ func (e *session) info() (Info, bool) {
 		return Info{}, false
 	}
 	i := Info{Session: e.id, Remote: e.remote, Agent: e.agent, Since: e.since}
-	for account := range e.accounts {
-		i.Accounts = append(i.Accounts, account)
-	}
+	i.Accounts = slices.Sorted(maps.Keys(e.accounts))
 	return i, true
 }
 

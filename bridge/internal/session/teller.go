@@ -1,0 +1,77 @@
+package session
+
+import (
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+	"github.com/fairlead/fairlead/proto/link"
+)
+
+// teller keeps routing, registry and log up to date. Nothing that it does waits for the database.
+type teller struct {
+	session *session
+	// over is closed when the last note has been made.
+	over chan struct{}
+}
+
+func (t *teller) run() {
+	for {
+		ending := false
+		select {
+		case <-t.session.wakeTeller:
+		case <-t.over:
+			ending = true
+		}
+		for _, n := range t.session.nextNotes() {
+			t.tell(n)
+		}
+		if ending {
+			return
+		}
+	}
+}
+
+func (t *teller) tell(n link.Note) {
+	e, cfg := t.session, t.session.service.cfg
+	switch n.What {
+	case link.NoteAccepted:
+		cfg.Router.Serve(e.id, n.Account, false)
+		cfg.Accounts.Connected(n.Account, e.id, e.described())
+		e.log.Info("account accepted", "account", n.Account)
+	case link.NoteRefused:
+		e.log.Warn("account refused", "account", n.Account, "reason", n.Reason)
+	case link.NoteWithdrawn:
+		cfg.Router.Withdraw(e.id, n.Account)
+		cfg.Accounts.Disconnected(n.Account, e.id)
+		e.handOver(n.Account)
+	case link.NoteAttached, link.NoteContinued:
+		cfg.Router.Serve(e.id, n.Account, true)
+		e.log.Info("account attached", "account", n.Account, "epoch", n.Epoch, "continues", n.What == link.NoteContinued)
+	case link.NoteDetached:
+		cfg.Router.Serve(e.id, n.Account, false)
+		e.log.Info("account detached", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
+		e.handOver(n.Account)
+	case link.NoteStandby:
+		cfg.Router.Serve(e.id, n.Account, false)
+		e.log.Info("account has another holder, standing by", "account", n.Account, "holder", n.Reason)
+	case link.NoteRejected:
+		e.log.Warn("item cannot be stored", "account", n.Account, "group", groupName(n.Group), "key", n.Key, "reason", n.Reason)
+	case link.NoteDiffers:
+		e.log.Info("group differs, comparing", "account", n.Account, "group", groupName(n.Group))
+	case link.NoteGaveUp:
+		e.log.Error("group stays different after comparing twice", "account", n.Account, "group", groupName(n.Group))
+	case link.NoteSwept:
+		e.log.Info("rows swept", "account", n.Account, "group", groupName(n.Group), "rows", n.Key)
+	case link.NoteDiscarded:
+		e.log.Debug("late frame ignored", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
+	case link.NoteDraining:
+		cfg.Router.Drain(e.id)
+	case link.NoteAgreed:
+		// the actor's
+	}
+}
+
+func groupName(g *linkv1.Group) string {
+	if g.GetRelType() == "" {
+		return g.GetType()
+	}
+	return g.GetType() + "→" + g.GetRelType()
+}
