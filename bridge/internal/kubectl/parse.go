@@ -266,7 +266,10 @@ func target(verb string, rest []string) (kinds []string, name string, err error)
 	}
 	if strings.Contains(rest[0], "/") {
 		kind, name, _ := strings.Cut(rest[0], "/")
-		if len(rest) > 1 || kind == "" || name == "" || strings.ContainsAny(name, "/") || strings.Contains(kind, ",") {
+		if strings.Contains(name, "/") {
+			return nil, "", refuse("arguments in resource/name form may not have more than one slash")
+		}
+		if len(rest) > 1 || kind == "" || name == "" || strings.Contains(kind, ",") {
 			return nil, "", refuse("arguments in resource/name form must have a single resource and name, got %s", strings.Join(rest, " "))
 		}
 		return []string{kind}, name, nil
