@@ -23,11 +23,11 @@ func (r *run) get(op *linkv1.Get) error {
 	if err != nil {
 		return err
 	}
-	object, err := resource.NewHelper(client, mapping).Get(r.namespaceFor(mapping, op.GetNamespace()), op.GetName())
-	if err != nil {
+	info := &resource.Info{Client: client, Mapping: mapping, Namespace: r.namespaceFor(mapping, op.GetNamespace()), Name: op.GetName()}
+	if err := info.Get(); err != nil { // tells when it is the namespace that is not there
 		return err
 	}
-	return r.print(object)
+	return r.print(info.Object)
 }
 
 // namespaceFor is "" for kinds that live in no namespace.
