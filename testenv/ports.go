@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"testing"
 )
 
 // Ports come from below the range that Linux gives to outgoing connections (32768 and up), so that a part that is
@@ -39,6 +40,16 @@ func freePort() (int, error) {
 		return port, nil
 	}
 	return 0, errors.New("no free port on 127.0.0.1 between " + strconv.Itoa(lowestPort) + " and " + strconv.Itoa(highestPort))
+}
+
+// FreePort returns a port of 127.0.0.1 for something that the test starts: nobody listens there, and outgoing connections do not get it.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func freePorts(count int) ([]int, error) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/bridge"
 	"github.com/fairlead/fairlead/bridge/internal/config"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
+	"github.com/fairlead/fairlead/testenv"
 )
 
 // Bridge is a bridge that runs.
@@ -39,22 +41,17 @@ func Configure(t testing.TB, dsn string) *config.Config {
 		t.Fatal(err)
 	}
 	c, err := config.Parse("", fmt.Appendf(nil, `{name: test-bridge, keyFile: %q, database: {dsn: %q}, plugin: {secretFile: %q, address: %q}, admin: {tokenFile: %q, address: %q}, agents: {address: %q}, metrics: {address: %q}}`,
-		key, dsn, filepath.Join(dir, "secret"), free(t), filepath.Join(dir, "token"), free(t), free(t), free(t)), func(string) (string, bool) { return "", false })
+		key, dsn, filepath.Join(dir, "secret"), address(t), filepath.Join(dir, "token"), address(t), address(t), address(t)), func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// free finds a loopback address that nobody listens at.
-func free(t testing.TB) string {
+// address is a loopback address that nobody listens at, and that stays so until the bridge does.
+func address(t testing.TB) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(testenv.FreePort(t)))
 }
 
 // Run starts a bridge; it ends with the test.

@@ -62,7 +62,7 @@ func TestFailuresAreTextAndExitCodeNotErrorsOfTheCall(t *testing.T) {
 		{"--request-timeout=5 -o json get pod overdue", "error: no result from account \"a\" within 5s\n", "code=1 killed=true"},
 		{"--request-timeout=5 delete pod overdue", "error: no result from account \"a\" within 1m0s; it may have changed the cluster: look at the object before you try again\n", "code=1 killed=<nil>"},
 		{"delete pod stopped", "error: the operation was stopped before its end: deadline; it may have changed the cluster: look at the object before you try again\n", "code=1 killed=<nil>"},
-		{"logs web", "error: logs is not supported on this account yet; supported are apply, create, delete, get, replace\n", "code=1 killed=<nil>"},
+		{"exec web", "error: exec is not supported on this account; supported are apply, create, delete, get, logs, patch, replace, rollout, scale, top\n", "code=1 killed=<nil>"},
 	} {
 		if x := e.execute(get("a", strings.Fields(test.line)...)); x != (execution{stderr: test.stderr, exit: test.exit}) {
 			t.Errorf("%s: %+v", test.line, x)
