@@ -32,7 +32,7 @@ func secrets(t *testing.T, env *testenv.Env) {
 			holdsNone(t, name+"'s "+file, content, credentials)
 		}
 	}
-	for _, part := range []string{"clouddriver", "bridge-0", "logs", "mysql"} {
+	for _, part := range []string{"clouddriver", "bridge-0", "logs", filepath.Join("mysql", "data")} {
 		holdsNoneBelow(t, filepath.Join(env.Dir(), part), credentials)
 	}
 	tables(ctx, t, env, credentials)
