@@ -2,16 +2,25 @@ package execute
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/cli-runtime/pkg/resource"
+	kubectlapply "k8s.io/kubectl/pkg/cmd/apply"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+	"k8s.io/kubectl/pkg/util"
 	openapiv2 "k8s.io/kubectl/pkg/util/openapi"
 
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
-	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-	kubectlapply "k8s.io/kubectl/pkg/cmd/apply"
-	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 )
 
 // apply runs kubectl's own apply: client-side three-way with the last applied configuration in an annotation, or server-side
@@ -28,32 +37,130 @@ func (r *run) apply(op *linkv1.Apply) error {
 		}
 		return readErr
 	}
-	diagnostics := &warnings{warn: r.Warn}
-	o, err := r.applyOptions(op, diagnostics)
-	if err != nil {
-		return err
+	client, server := infos, []*resource.Info(nil)
+	if op.GetServerSide() {
+		client, server = nil, infos
+	} else {
+		client, server = r.bySize(infos)
 	}
-	o.SetObjects(infos)
-	o.PostProcessorFn = nil // printing is done below
-	err = o.Run()
-	diagnostics.flush()
-	if err := aggregate([]error{readErr, err}); err != nil {
+	// What is too large for client-side apply overwrites others' fields as that does.
+	force := op.GetForceConflicts() || !op.GetServerSide()
+	err = aggregate([]error{readErr, r.applyClientSide(op, client), r.applyServerSide(op, server, force)})
+	if err != nil {
 		return err
 	}
 	return r.printAll(objectsOf(infos))
 }
 
+// annotationsLimit is how many bytes the API server lets all annotations of an object have together
+// (k8s.io/apimachinery/pkg/api/validation, TotalAnnotationSizeLimitB).
+const annotationsLimit = validation.TotalAnnotationSizeLimitB
+
+// bySize takes apart what can be applied client-side from objects that are too large to be written down in an annotation.
+func (r *run) bySize(infos []*resource.Info) (small, large []*resource.Info) {
+	for _, info := range infos {
+		configuration, err := util.GetModifiedConfiguration(info.Object, false, unstructured.UnstructuredJSONScheme)
+		if err != nil { // kubectl's apply will say the same
+			small = append(small, info)
+			continue
+		}
+		size := annotationsSize(info.Object, configuration)
+		if size <= annotationsLimit || info.Name == "" {
+			small = append(small, info)
+			continue
+		}
+		large = append(large, info)
+		r.Warn(fmt.Sprintf("%s is applied server-side: its last applied configuration is larger than the %d bytes of all annotations", info.ObjectName(), annotationsLimit))
+	}
+	return small, large
+}
+
+// annotationsSize is what the annotations of an object take with a last applied configuration.
+func annotationsSize(object runtime.Object, configuration []byte) int {
+	size := len(corev1.LastAppliedConfigAnnotation) + len(configuration)
+	if m, err := meta.Accessor(object); err == nil {
+		for name, value := range m.GetAnnotations() {
+			if name != corev1.LastAppliedConfigAnnotation {
+				size += len(name) + len(value)
+			}
+		}
+	}
+	return size
+}
+
+// applyClientSide applies, and once more those objects that were applied server-side before.
+func (r *run) applyClientSide(op *linkv1.Apply, infos []*resource.Info) error {
+	if len(infos) == 0 {
+		return nil
+	}
+	manifests := make([]runtime.Object, 0, len(infos))
+	for _, info := range infos {
+		manifests = append(manifests, info.Object.DeepCopyObject())
+	}
+	if err := r.applyAll(op, infos, false, false); err != nil {
+		return err
+	}
+	var again []*resource.Info
+	for i, info := range infos {
+		adopted, err := r.adoptClientSide(info)
+		if err != nil {
+			return err
+		}
+		if adopted {
+			info.Object = manifests[i]
+			again = append(again, info)
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	return r.applyAll(op, again, false, false)
+}
+
+func (r *run) applyServerSide(op *linkv1.Apply, infos []*resource.Info, force bool) error {
+	if len(infos) == 0 {
+		return nil
+	}
+	to := heir{manager: op.GetFieldManager(), operation: metav1.ManagedFieldsOperationApply, clientSide: !op.GetServerSide()}
+	if to.manager == "" {
+		to.manager = serverSideManager
+	}
+	for _, info := range infos {
+		if info.Name == "" {
+			continue
+		}
+		if err := r.adoptServerSide(info, to); err != nil {
+			return err
+		}
+	}
+	return r.applyAll(op, infos, true, force)
+}
+
+// applyAll runs kubectl's apply. What the objects are afterwards is in infos.
+func (r *run) applyAll(op *linkv1.Apply, infos []*resource.Info, serverSide, force bool) error {
+	diagnostics := &warnings{warn: r.Warn}
+	o, err := r.applyOptions(op, serverSide, force, diagnostics)
+	if err != nil {
+		return err
+	}
+	o.SetObjects(infos)
+	o.PostProcessorFn = nil // printing is done by the caller
+	err = o.Run()
+	diagnostics.flush()
+	return err
+}
+
 // applyOptions asks kubectl for the options that its command line would have given.
-func (r *run) applyOptions(op *linkv1.Apply, diagnostics io.Writer) (*kubectlapply.ApplyOptions, error) {
+func (r *run) applyOptions(op *linkv1.Apply, serverSide, force bool, diagnostics io.Writer) (*kubectlapply.ApplyOptions, error) {
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: io.Discard, ErrOut: diagnostics}
 	flags := kubectlapply.NewApplyFlags(streams)
 	command := &cobra.Command{Use: "apply"}
 	flags.AddFlags(command)
 	set := map[string]string{"filename": "-", "output": "json"}
-	if op.GetServerSide() {
+	if serverSide {
 		set["server-side"] = "true"
 	}
-	if op.GetForceConflicts() {
+	if force {
 		set["force-conflicts"] = "true"
 	}
 	if m := op.GetFieldManager(); m != "" {
