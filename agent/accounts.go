@@ -38,7 +38,7 @@ func accounts(cfg *config.Config, version string, log *slog.Logger) ([]session.A
 			Declared: declared,
 			Records:  cats.NewInventory(a.Name, cats.Options{OnlySpinnakerManaged: a.OnlySpinnakerManaged, AllApplicationRelationships: a.CacheAllApplicationRelationships}),
 			Cluster:  c,
-			Executor: execute.New(c, execute.Options{Log: log, Schemas: schemas}),
+			Executor: execute.New(c, execute.Options{Log: log, Schemas: schemas, ServerSide: cfg.Kubernetes.ServerSideApply}),
 		})
 	}
 	if len(served) == 0 && len(refused)+len(cfg.Refused) > 0 {

@@ -38,8 +38,9 @@ type document struct {
 		}
 	}
 	Kubernetes struct {
-		NoProxy            bool   `yaml:"noProxy"`
-		ReconnectTimeoutMs *int64 `yaml:"reconnectTimeoutMs"`
+		NoProxy            bool       `yaml:"noProxy"`
+		ReconnectTimeoutMs *int64     `yaml:"reconnectTimeoutMs"`
+		ServerSideApply    serverSide `yaml:"serverSideApply"`
 	}
 	Server struct {
 		Host string
@@ -250,6 +251,7 @@ func (b *builder) rest(d *document) {
 			b.fail("kubernetes.reconnectTimeoutMs: %d: must not be negative", *ms)
 		}
 	}
+	b.serverSide(d.Kubernetes.ServerSideApply)
 	c.Server.Host = d.Server.Host
 	if strings.Contains(c.Server.Host, ":") && net.ParseIP(c.Server.Host) == nil {
 		b.fail("server.host: %q: want a host without a port; the port goes into server.port", c.Server.Host)

@@ -80,6 +80,8 @@ type Kubernetes struct {
 	NoProxy bool
 	// Reconnect is the pause after a session ended before the next one is tried.
 	Reconnect time.Duration
+	// ServerSideApply is how manifests are applied.
+	ServerSideApply ServerSideApply
 }
 
 // Server is the agent's HTTP endpoint for health and administration.

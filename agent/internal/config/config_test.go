@@ -83,6 +83,7 @@ clouddriver:
 kubernetes:
   noProxy: true
   reconnectTimeoutMs: 1000
+  serverSideApply: {enabled: Never, kinds: [{kind: ConfigMap, enabled: always}]}
   accounts:
   - name: prod
     kubeConfigFile: ROOT/kubeconfig
@@ -124,8 +125,11 @@ zoneId: zone
 		t.Errorf("clouddriver\n%+v, want\n%+v", c.Clouddriver, want)
 	}
 	if c.Server != (Server{"127.0.0.1", 1}) || c.Prometheus != (Prometheus{true, 2}) || c.Pprof != (Pprof{true, 3}) || c.Timeout != 9*time.Second ||
-		c.Zone != "zone" || c.Logging != (Logging{slog.LevelWarn, "json"}) || c.Kubernetes != (Kubernetes{true, time.Second}) {
+		c.Zone != "zone" || c.Logging != (Logging{slog.LevelWarn, "json"}) {
 		t.Errorf("%+v", c)
+	}
+	if diff := cmp.Diff(Kubernetes{true, time.Second, ServerSideApply{"never", map[string]string{"configmap": "always"}}}, c.Kubernetes); diff != "" {
+		t.Error(diff)
 	}
 	if len(c.Refused) > 0 {
 		t.Fatal(c.Refused)
@@ -184,7 +188,7 @@ func TestKeysWithoutEffectAreNotedOnceHoweverManyAccountsHaveThem(t *testing.T) 
 	for i := range 9 {
 		fmt.Fprintf(&accounts, "  - {name: a%d, kubeconfigFile: ROOT/kubeconfig, cacheThreads: 4, zoneId: z}\n", i)
 	}
-	c := e.mustLoad("tasks: {totalBudget: 1}\nhub: {anything: {at: all}}\nkubernetes:\n  serverSideApply: {enabled: allowed, kinds: [{kind: x, enabled: never}]}\n  accounts:\n" + accounts.String())
+	c := e.mustLoad("tasks: {totalBudget: 1}\nhub: {anything: {at: all}}\nkubernetes:\n  serverSideApply: {enabled: allowed, clearManagedFields: always, kinds: [{kind: x, enabled: never}]}\n  accounts:\n" + accounts.String())
 	var lines []string
 	for _, n := range c.Notes {
 		lines = append(lines, n.String())
@@ -192,7 +196,7 @@ func TestKeysWithoutEffectAreNotedOnceHoweverManyAccountsHaveThem(t *testing.T) 
 	want := []string{
 		"tasks: obsolete: " + byBytes,
 		"hub: obsolete: Armory Cloud is no more; clouddriver.grpc names the bridge",
-		"kubernetes.serverSideApply: known, not built yet; it has no effect",
+		"kubernetes.serverSideApply.clearManagedFields: obsolete: what another manager applied for Spinnaker is taken over, and nothing else has to be cleared",
 		"kubernetes.accounts[].cacheThreads (a0, a1, a2, a3, a4, …): obsolete: " + polling,
 		"kubernetes.accounts[].zoneId (a0, a1, a2, a3, a4, …): known, not built yet; it has no effect",
 	}
@@ -269,6 +273,9 @@ func TestBadFilesAreRefusedWithPlaceValueAndCure(t *testing.T) {
 		{"server: {host: 'a:1'}", `server.host: "a:1": want a host without a port`},
 		{"clouddriver: {insecure: yes}", `clouddriver.insecure: want true or false, got "yes"`},
 		{"clouddriver: {grpc: 'http://a:1'}", `clouddriver.grpc: "http://a:1": want host:port`},
+		{"kubernetes: {serverSideApply: {enabled: sometimes}}", `kubernetes.serverSideApply.enabled: "sometimes": want allowed (where a manifest's annotation`},
+		{"kubernetes: {serverSideApply: {kinds: [{kind: Pod, enabled: yes please}]}}", `kubernetes.serverSideApply.kinds[0].enabled: "yes please": want allowed`},
+		{"kubernetes: {serverSideApply: {kinds: [{enabled: always}]}}", `kubernetes.serverSideApply.kinds[0].kind: missing; name a kind`},
 		{"clouddriver: {grpc: host}", `clouddriver.grpc: "host": want host:port`},
 		{"clouddriver: {grpc: a:1, grpc: b:2}", `clouddriver.grpc: given twice; remove one`},
 		{"clouddriver: {tls: {pin: abc}}", `clouddriver.tls.pin: "abc": want sha256: and 64 hexadecimal digits`},

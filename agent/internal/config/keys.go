@@ -129,7 +129,11 @@ func clouddriverKeys() map[string]key {
 }
 
 func kubernetesKeys() map[string]key {
-	apply := map[string]key{"enabled": used(text), "clearManagedFields": used(text), "manifestDefaults": used(text)}
+	apply := map[string]key{
+		"enabled":            used(text),
+		"clearManagedFields": obsolete(text, "what another manager applied for Spinnaker is taken over, and nothing else has to be cleared"),
+		"manifestDefaults":   obsolete(text, "API servers since Kubernetes 1.22 need no defaults in what is applied"),
+	}
 	return map[string]key{
 		"accounts":            list(accountKeys()),
 		"noProxy":             used(boolean),
@@ -138,7 +142,7 @@ func kubernetesKeys() map[string]key {
 		"cacheGroupDelayMs":   obsolete(whole, byBytes),
 		"retries":             obsoleteGroup("conflicts are retried as kubectl does, reads are repeated by whoever asked"),
 		"dynamicAccountsOnly": later(boolean),
-		"serverSideApply": laterGroup(merged(apply, map[string]key{
+		"serverSideApply": group(merged(apply, map[string]key{
 			"kinds": list(merged(apply, map[string]key{"kind": used(text)})),
 		})),
 	}
@@ -189,7 +193,7 @@ func accountKeys() map[string]key {
 		"kubeconfigContents":           refused(text, inFile),
 		"serviceAccountName":           obsolete(text, "serviceAccount: true uses the pod's own"),
 		"maxResumableResourceAgeMs":    obsolete(whole, ownRecords),
-		"skipServerSideApply":          obsolete(boolean, "applies are client-side unless the deploy stage says otherwise"),
+		"skipServerSideApply":          obsolete(boolean, "applies are client-side unless kubernetes.serverSideApply or the deploy stage says otherwise"),
 		"skipManifestDefaults":         obsolete(boolean, "no defaults are filled in"),
 		"oAuthScopes":                  obsolete(texts, "Kubernetes clients have dropped the gcp provider; use a token or an exec plugin in the kubeconfig"),
 		"oAuthServiceAccount":          obsolete(text, "Kubernetes clients have dropped the gcp provider; use a token or an exec plugin in the kubeconfig"),

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/agent/internal/config"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -172,5 +173,28 @@ func TestSmallAndLargeObjectsAreAppliedTogetherInTheirOrder(t *testing.T) {
 	}
 	if big, small := strings.Index(out.String(), `"name":"big"`), strings.Index(out.String(), `"name":"cm"`); big < 0 || small < big {
 		t.Errorf("big at %d, small at %d", big, small)
+	}
+}
+
+func TestConfigurationAndManifestsAskForServerSideApply(t *testing.T) {
+	w := newWorld(t)
+	managers := func(object string) string {
+		return w.kubectl(w.ours, "", "get", object, "-o", `jsonpath={range .metadata.managedFields[*]}{.manager} {.operation},{end}`, "--show-managed-fields").stdout
+	}
+	asking := strings.Replace(configMap, `"name":"cm"`, `"name":"cm","annotations":{"`+config.ServerSideAnnotation+`":"enabled"}`, 1)
+	for _, c := range []struct{ policy, manifest, want string }{
+		{"", asking, "kubectl Apply,"},
+		{"never", asking, "kubectl-client-side-apply Update,"},
+		{"always", configMap, "kubectl Apply,"},
+		{"", configMap, "kubectl-client-side-apply Update,"},
+	} {
+		w.executor = New(w.cluster, Options{ServerSide: config.ServerSideApply{Enabled: c.policy}})
+		if out := w.run(apply(c.manifest).op(w.ours)); out.exit != 0 || out.stderr != "" {
+			t.Fatal(out.stderr)
+		}
+		if got := managers("cm/cm"); got != c.want {
+			t.Errorf("%q: %s, want %s", c.policy, got, c.want)
+		}
+		w.must(w.ours, "", "delete", "cm", "cm")
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"k8s.io/kubectl/pkg/util"
 	openapiv2 "k8s.io/kubectl/pkg/util/openapi"
 
+	"github.com/fairlead/fairlead/agent/internal/config"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -41,9 +42,9 @@ func (r *run) apply(op *linkv1.Apply) error {
 	if op.GetServerSide() {
 		client, server = nil, infos
 	} else {
-		client, server = r.bySize(infos)
+		client, server = r.methods(infos)
 	}
-	// What is too large for client-side apply overwrites others' fields as that does.
+	// What the deploy stage did not ask to be applied server-side overwrites others' fields as client-side apply does.
 	force := op.GetForceConflicts() || !op.GetServerSide()
 	err = aggregate([]error{readErr, r.applyClientSide(op, client), r.applyServerSide(op, server, force)})
 	if err != nil {
@@ -56,23 +57,40 @@ func (r *run) apply(op *linkv1.Apply) error {
 // (k8s.io/apimachinery/pkg/api/validation, TotalAnnotationSizeLimitB).
 const annotationsLimit = validation.TotalAnnotationSizeLimitB
 
-// bySize takes apart what can be applied client-side from objects that are too large to be written down in an annotation.
-func (r *run) bySize(infos []*resource.Info) (small, large []*resource.Info) {
+// methods takes apart what is applied client-side and what server-side: by the configuration and the manifest, and because it is too
+// large to be written down in an annotation.
+func (r *run) methods(infos []*resource.Info) (client, server []*resource.Info) {
 	for _, info := range infos {
+		if r.asked(info) {
+			server = append(server, info)
+			continue
+		}
 		configuration, err := util.GetModifiedConfiguration(info.Object, false, unstructured.UnstructuredJSONScheme)
 		if err != nil { // kubectl's apply will say the same
-			small = append(small, info)
+			client = append(client, info)
 			continue
 		}
 		size := annotationsSize(info.Object, configuration)
 		if size <= annotationsLimit || info.Name == "" {
-			small = append(small, info)
+			client = append(client, info)
 			continue
 		}
-		large = append(large, info)
+		server = append(server, info)
 		r.Warn(fmt.Sprintf("%s is applied server-side: its last applied configuration is larger than the %d bytes of all annotations", info.ObjectName(), annotationsLimit))
 	}
-	return small, large
+	return client, server
+}
+
+// asked tells whether configuration or manifest want server-side apply.
+func (r *run) asked(info *resource.Info) bool {
+	if info.Name == "" {
+		return false // cannot be applied at all, which client-side apply says
+	}
+	wish, kind := "", info.Mapping.GroupVersionKind
+	if m, err := meta.Accessor(info.Object); err == nil {
+		wish = m.GetAnnotations()[config.ServerSideAnnotation]
+	}
+	return r.policy.Applies(kind.Kind, kind.Group, wish)
 }
 
 // annotationsSize is what the annotations of an object take with a last applied configuration.

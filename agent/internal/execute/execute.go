@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 
 	"github.com/fairlead/fairlead/agent/internal/cluster"
+	"github.com/fairlead/fairlead/agent/internal/config"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -26,6 +27,7 @@ type Executor struct {
 	cluster *cluster.Cluster
 	schemas *accountSchemas
 	log     *slog.Logger
+	policy  config.ServerSideApply
 }
 
 // Options of an executor.
@@ -33,6 +35,8 @@ type Options struct {
 	Log *slog.Logger
 	// Schemas shared among all accounts of the process; nil: this account shares with nobody.
 	Schemas *Schemas
+	// ServerSide decides between client-side and server-side apply where an operation does not.
+	ServerSide config.ServerSideApply
 }
 
 // New makes the executor of a cluster.
@@ -43,7 +47,7 @@ func New(c *cluster.Cluster, o Options) *Executor {
 	if o.Schemas == nil {
 		o.Schemas = NewSchemas()
 	}
-	return &Executor{cluster: c, schemas: &accountSchemas{store: o.Schemas, seen: map[string]digest{}}, log: o.Log.With("account", c.Name())}
+	return &Executor{cluster: c, schemas: &accountSchemas{store: o.Schemas, seen: map[string]digest{}}, log: o.Log.With("account", c.Name()), policy: o.ServerSide}
 }
 
 // run is one operation under way.
@@ -53,6 +57,7 @@ type run struct {
 	ctx     context.Context
 	output  io.Writer
 	schemas *accountSchemas
+	policy  config.ServerSideApply
 	effects []*linkv1.Effect
 	// notes are lines for standard error that are no warnings.
 	notes []string
@@ -67,7 +72,7 @@ func (e *Executor) Run(ctx context.Context, op *linkv1.Operation, output io.Writ
 			outcome = failed(&linkv1.Failure{Cause: linkv1.Failure_CAUSE_CLIENT, Message: "the agent has a bug and could not finish the operation; its log says more"})
 		}
 	}()
-	r := &run{Client: e.cluster.Client(ctx), ctx: ctx, output: output, schemas: e.schemas}
+	r := &run{Client: e.cluster.Client(ctx), ctx: ctx, output: output, schemas: e.schemas, policy: e.policy}
 	err := r.do(op)
 	outcome = &linkv1.Outcome{
 		State: linkv1.Outcome_STATE_DONE, Warnings: r.Warnings(), Notes: r.notes, Effects: r.effects,
