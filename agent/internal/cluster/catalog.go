@@ -142,12 +142,14 @@ func byPriority(groups []*metav1.APIGroup, resources []*metav1.APIResourceList) 
 }
 
 // holder keeps an account's present catalog. Reading discovery is limited, because operations with misspelt kinds would
-// otherwise each cost a download.
+// otherwise each cost a download: they wait for one that they share. None is turned away, since its kind may be new.
 type holder struct {
 	connection *connection
 	shared     *Shared
 	// reading is held (one token) while discovery is read.
 	reading chan struct{}
+	// missing is held (one token) by the operation that reads, or waits to read, discovery for all that miss a kind.
+	missing chan struct{}
 	misses  *rate.Limiter
 
 	mu      sync.Mutex
@@ -160,14 +162,14 @@ type holder struct {
 }
 
 const (
-	// missInterval and missBurst limit how often an unknown kind reads discovery again.
-	missInterval = 10 * time.Second
-	missBurst    = 5
+	// missInterval and missBurst limit how often unknown kinds read discovery again.
+	missInterval = time.Second
+	missBurst    = 10
 )
 
 func newHolder(c *connection, s *Shared) *holder {
 	return &holder{
-		connection: c, shared: s, reading: make(chan struct{}, 1), changed: make(chan struct{}),
+		connection: c, shared: s, reading: make(chan struct{}, 1), missing: make(chan struct{}, 1), changed: make(chan struct{}),
 		misses: rate.NewLimiter(rate.Every(missInterval), missBurst),
 	}
 }
@@ -190,18 +192,31 @@ func (h *holder) invalidate() {
 	h.stale = true
 }
 
-// afterMiss reads discovery again because a kind is not in c, unless somebody else just did, or this happened too often.
+// afterMiss reads discovery again because a kind is not in c, unless somebody else just did.
 func (h *holder) afterMiss(ctx context.Context, c *catalog) (*catalog, bool) {
 	h.mu.Lock()
-	current, stale := h.current, h.stale
+	latest, stale := h.current, h.stale
 	h.mu.Unlock()
-	if current != c && !stale {
-		return current, true
+	if latest != c && !stale {
+		return latest, true
 	}
-	if !h.misses.Allow() {
+	missed := time.Now()
+	select {
+	case h.missing <- struct{}{}:
+		defer func() { <-h.missing }()
+	case <-ctx.Done():
 		return c, false
 	}
-	fresh, err := h.refresh(ctx, time.Now())
+	h.mu.Lock()
+	current, read := h.current, h.read
+	h.mu.Unlock()
+	if read.After(missed) {
+		return current, true
+	}
+	if err := h.misses.Wait(ctx); err != nil {
+		return c, false
+	}
+	fresh, err := h.refresh(ctx, missed)
 	return fresh, err == nil
 }
 

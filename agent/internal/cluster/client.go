@@ -100,6 +100,11 @@ func (c *Client) Mapping(token string) (*meta.RESTMapping, error) {
 	return c.cluster.kinds.resolve(c.ctx, token, c.Warn)
 }
 
+// Recheck resolves a kind again that the API server turned out not to serve as was says.
+func (c *Client) Recheck(token string, was *meta.RESTMapping) (*meta.RESTMapping, error) {
+	return c.cluster.kinds.recheck(c.ctx, token, was, c.Warn)
+}
+
 // Namespace is the account's default namespace.
 func (c *Client) Namespace() string { return c.cluster.connection.namespace }
 

@@ -71,6 +71,26 @@ func (h *holder) resolve(ctx context.Context, token string, warn func(string)) (
 	return m, err
 }
 
+// recheck resolves a kind that the server did not serve as was says: its definition may be gone by now, or have another version.
+func (h *holder) recheck(ctx context.Context, token string, was *meta.RESTMapping, warn func(string)) (*meta.RESTMapping, error) {
+	c, err := h.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.find(token, warn)
+	if err == nil && m != nil && m.Resource == was.Resource {
+		fresh, ok := h.afterMiss(ctx, c)
+		if !ok {
+			return was, nil
+		}
+		m, err = fresh.find(token, warn)
+	}
+	if m == nil && err == nil {
+		err = &UnknownKindError{Token: token}
+	}
+	return m, err
+}
+
 // mapper shows a holder as a RESTMapper that reads discovery again on a miss.
 type mapper struct {
 	ctx    context.Context

@@ -13,6 +13,8 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"github.com/fairlead/fairlead/proto/cats"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd/api"
 )
@@ -195,26 +197,38 @@ func TestFetchReadsAFewOneByOneAndManyByAListing(t *testing.T) {
 	}
 }
 
-func TestUnknownKindsReadDiscoveryAgainOnlySoOften(t *testing.T) {
+func TestUnknownKindsShareReadingDiscoveryAgainAndNoneIsTurnedAway(t *testing.T) {
 	b := prepare(t, plane(t), nil)
 	ctx := t.Context()
-	read := func() time.Time {
-		b.cluster.kinds.mu.Lock()
-		defer b.cluster.kinds.mu.Unlock()
-		return b.cluster.kinds.read
+	kinds := b.cluster.kinds
+	if _, err := kinds.get(ctx); err != nil {
+		t.Fatal(err)
 	}
-	reads, last := 0, time.Time{}
+	kinds.misses.SetBurst(2)
+	kinds.misses.SetLimit(rate.Every(100 * time.Millisecond))
+	began := time.Now()
+	var all errgroup.Group
 	for range 50 {
-		var unknown *UnknownKindError
-		if _, err := b.cluster.kinds.resolve(ctx, "nonsense", nil); !errors.As(err, &unknown) {
-			t.Fatal(err)
-		}
-		if at := read(); at != last {
-			reads, last = reads+1, at
-		}
+		all.Go(func() error {
+			asked := time.Now()
+			var unknown *UnknownKindError
+			if _, err := kinds.resolve(ctx, "nonsense", nil); !errors.As(err, &unknown) {
+				return fmt.Errorf("error %v, want that the kind is not known", err)
+			}
+			kinds.mu.Lock()
+			defer kinds.mu.Unlock()
+			if kinds.read.Before(asked) {
+				return errors.New("it was answered by what had been read before it asked")
+			}
+			return nil
+		})
 	}
-	if reads < 2 || reads > missBurst+2 {
-		t.Errorf("discovery was read %d times for 50 unknown kinds", reads)
+	if err := all.Wait(); err != nil {
+		t.Error(err)
+	}
+	// 50 that read for themselves would have waited for 48 intervals.
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("50 unknown kinds took %s", took)
 	}
 }
 

@@ -113,8 +113,12 @@ func invalid(err error) string {
 	case 0:
 		return text
 	case 1:
-		return text + ": " + causes[0]
+		text += ": " + causes[0]
 	default:
-		return text + ": \n* " + strings.Join(causes, "\n* ")
+		text += ": \n* " + strings.Join(causes, "\n* ")
 	}
+	if strings.HasSuffix(text, "\n") {
+		text += "\n" // kubectl ends the line of a cause whether or not it ends by itself
+	}
+	return text
 }

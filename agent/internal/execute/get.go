@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/fairlead/fairlead/agent/internal/cluster"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,19 +17,55 @@ import (
 )
 
 func (r *run) get(op *linkv1.Get) error {
-	mapping, err := r.Mapping(op.GetKind())
+	return r.served(op.GetKind(), func(mapping *meta.RESTMapping) error {
+		client, err := r.REST(mapping.GroupVersionKind.GroupVersion())
+		if err != nil {
+			return err
+		}
+		info := &resource.Info{Client: client, Mapping: mapping, Namespace: r.namespaceFor(mapping, op.GetNamespace()), Name: op.GetName()}
+		if err := info.Get(); err != nil { // tells when it is the namespace that is not there
+			return err
+		}
+		return r.print(info.Object)
+	})
+}
+
+// served resolves a kind and does something with it. What is known of the kinds may be a moment old: if the API server has no such
+// place any more, it is done once more with what the kind is now, or the kind is said to be gone.
+func (r *run) served(token string, do func(*meta.RESTMapping) error) error {
+	mapping, err := r.Mapping(token)
 	if err != nil {
 		return err
 	}
-	client, err := r.REST(mapping.GroupVersionKind.GroupVersion())
-	if err != nil {
-		return err
+	return r.stillServed(token, mapping, do)
+}
+
+func (r *run) stillServed(token string, mapping *meta.RESTMapping, do func(*meta.RESTMapping) error) error {
+	failed := do(mapping)
+	if !noSuchPlace(failed) {
+		return failed
 	}
-	info := &resource.Info{Client: client, Mapping: mapping, Namespace: r.namespaceFor(mapping, op.GetNamespace()), Name: op.GetName()}
-	if err := info.Get(); err != nil { // tells when it is the namespace that is not there
+	now, err := r.Recheck(token, mapping)
+	switch {
+	case err != nil:
 		return err
+	case now.Resource == mapping.Resource:
+		return failed
+	default:
+		return do(now)
 	}
-	return r.print(info.Object)
+}
+
+// noSuchPlace tells whether the API server does not know the path, as opposed to the object.
+func noSuchPlace(err error) bool {
+	if !apierrors.IsNotFound(err) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Type == metav1.CauseTypeUnexpectedServerResponse })
 }
 
 // namespaceFor is "" for kinds that live in no namespace.
@@ -51,7 +89,7 @@ func (r *run) list(op *linkv1.List) error {
 	items := &items{output: r.output, metadata: `{"resourceVersion":""}`}
 	var errs []error
 	for _, m := range mappings {
-		err := r.listKind(m, op, items.write)
+		err := r.stillServed(m.Resource.GroupResource().String(), m, func(m *meta.RESTMapping) error { return r.listKind(m, op, items.write) })
 		var broken *outputError
 		if r.ctx.Err() != nil || errors.As(err, &broken) {
 			return err
