@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/agent/internal/cluster"
-	"github.com/fairlead/fairlead/agent/internal/execute"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 
 	"github.com/fairlead/fairlead/proto/cats"
@@ -21,8 +21,20 @@ import (
 type Account struct {
 	Declared *linkv1.Account
 	Records  *cats.Inventory
-	Cluster  *cluster.Cluster
-	Executor *execute.Executor
+	Cluster  Cluster
+	Executor Executor
+}
+
+// Cluster is what a session needs of an account's cluster (cluster.Cluster).
+type Cluster interface {
+	Run(ctx context.Context, sink cluster.Sink) error
+	Fetch(ctx context.Context, t cats.Type, keys []cats.Key, each func(cats.Key, map[string]any, error) error) error
+	Status() cluster.Status
+}
+
+// Executor runs an account's operations (execute.Executor). It returns an outcome always.
+type Executor interface {
+	Run(ctx context.Context, op *linkv1.Operation, output io.Writer) *linkv1.Outcome
 }
 
 // Config is what a Session is made of.
