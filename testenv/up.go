@@ -248,7 +248,7 @@ func (u *up) startMySQL(ctx context.Context) error {
 }
 
 func (u *up) buildKubectl(ctx context.Context) error {
-	u.progress.begin("kubectl", "is looked for")
+	u.progress.begin("kubectl", "is looked for, or built")
 	program, err := u.cache.Go(ctx, build.Kubectl())
 	if err != nil {
 		return err
@@ -287,7 +287,7 @@ func (u *up) startCluster(ctx context.Context, c *clusterPart) error {
 }
 
 func (u *up) startPlane(ctx context.Context, name string, c *clusterPart) error {
-	u.progress.begin(name, "is looked for")
+	u.progress.begin(name, "is looked for, or built")
 	program, err := u.cache.Go(ctx, build.Kube())
 	if err != nil {
 		return err
@@ -321,7 +321,7 @@ func (u *up) makeStockAccess(ctx context.Context, c *clusterPart) error {
 
 func (u *up) startKwok(ctx context.Context, c *clusterPart) error {
 	name := partName("kwok", c.n)
-	u.progress.begin(name, "is looked for")
+	u.progress.begin(name, "is looked for, or built")
 	program, err := u.cache.Go(ctx, build.Kwok())
 	if err != nil {
 		return err

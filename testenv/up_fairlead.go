@@ -11,7 +11,7 @@ import (
 
 func (u *up) startBridge(ctx context.Context) error {
 	name := u.bridge.name
-	u.progress.begin(name, "is looked for")
+	u.progress.begin(name, "is looked for, or built")
 	program, err := u.cache.Go(ctx, build.Bridge())
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (u *up) startBridge(ctx context.Context) error {
 
 func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 	name := partName("agent", c.n)
-	u.progress.begin(name, "is looked for")
+	u.progress.begin(name, "is looked for, or built")
 	program, err := u.cache.Go(ctx, build.Agent())
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 func (u *up) startClouddriver(ctx context.Context) error {
 	const name = "clouddriver"
 	c := u.clouddriv
-	u.progress.begin(name, "Java and the class path are looked for")
+	u.progress.begin(name, "Java and the class path are looked for, or fetched")
 	var err error
 	if c.java, err = u.cache.Tool(ctx, build.Java()); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (u *up) startClouddriver(ctx context.Context) error {
 		return err
 	}
 	if u.bridge != nil {
-		u.progress.begin(name, "the plugin is looked for")
+		u.progress.begin(name, "the plugin is looked for, or built")
 		if c.jar, err = u.cache.PluginJar(ctx); err != nil {
 			return err
 		}
