@@ -59,6 +59,8 @@ type run struct {
 	schemas *accountSchemas
 	policy  config.ServerSideApply
 	effects []*linkv1.Effect
+	// everywhere: the operation is about all namespaces.
+	everywhere bool
 	// notes are lines for standard error that are no warnings.
 	notes []string
 }
@@ -106,7 +108,10 @@ func (r *run) do(op *linkv1.Operation) error {
 	case *linkv1.Operation_Get:
 		return r.get(o.Get)
 	case *linkv1.Operation_List:
-		return r.list(o.List)
+		if len(o.List.GetObjects()) > 0 {
+			return r.getSeveral(o.List)
+		}
+		return r.list(r.whereverAsked(o.List))
 	case *linkv1.Operation_Apply:
 		return r.apply(o.Apply)
 	case *linkv1.Operation_Create:
@@ -138,9 +143,18 @@ func (r *run) do(op *linkv1.Operation) error {
 	}
 }
 
-// namespaceOr is the namespace that an operation names, or the account's default.
+// whereverAsked makes a list of all namespaces of one that asks for it.
+func (r *run) whereverAsked(op *linkv1.List) *linkv1.List {
+	if !op.GetAllNamespaces() {
+		return op
+	}
+	r.everywhere = true
+	return &linkv1.List{Kinds: op.GetKinds(), LabelSelector: op.GetLabelSelector(), FieldSelector: op.GetFieldSelector()}
+}
+
+// namespaceOr is the namespace that an operation names, or the account's default; "" is all of them.
 func (r *run) namespaceOr(namespace string) string {
-	if namespace != "" {
+	if namespace != "" || r.everywhere {
 		return namespace
 	}
 	return r.Namespace()

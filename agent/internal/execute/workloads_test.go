@@ -137,6 +137,30 @@ var workloadStories = map[string][]step{
 	},
 }
 
+// getAll reads several objects by name; everywhere lists a kind of all namespaces.
+func getAll(arguments []string, objects ...string) step {
+	return step{arguments: append([]string{"get", "-o", "json"}, arguments...), op: func(ns string) *linkv1.Operation {
+		return &linkv1.Operation{Operation: &linkv1.Operation_List{List: &linkv1.List{Objects: objects, Namespace: ns}}}
+	}}
+}
+
+func listEverywhere(kind, labels string) step {
+	return step{arguments: []string{"get", "-o", "json", kind, "-A", "-l=" + labels}, op: func(ns string) *linkv1.Operation {
+		return &linkv1.Operation{Operation: &linkv1.Operation_List{List: &linkv1.List{Kinds: []string{kind}, LabelSelector: labels, Namespace: ns, AllNamespaces: true}}}
+	}}
+}
+
+func TestSeveralObjectsAndAllNamespacesAreReadAsKubectlDoes(t *testing.T) {
+	w := newWorld(t)
+	for i, s := range []step{
+		create(configMap, ""), create(service, ""), getAll([]string{"cm", "cm", "kube-root-ca.crt"}, "cm/cm", "cm/kube-root-ca.crt"), getAll([]string{"cm/cm", "svc/web"}, "cm/cm", "svc/web"),
+		getAll([]string{"cm", "cm", "missing"}, "cm/cm", "cm/missing"), getAll([]string{"cm", "absent", "missing"}, "cm/absent", "cm/missing"), getAll([]string{"cm/cm", "nonsense/x"}, "cm/cm", "nonsense/x"),
+		listEverywhere("ns", "kubernetes.io/metadata.name=default"), listEverywhere("svc", "component=apiserver"), listEverywhere("cm", "none=there"),
+	} {
+		w.compare(fmt.Sprintf("%d: %s", i+1, strings.Join(s.arguments, " ")), s)
+	}
+}
+
 func TestWorkloadsAreChangedAsKubectlDoes(t *testing.T) {
 	for name, steps := range workloadStories {
 		t.Run(name, func(t *testing.T) {

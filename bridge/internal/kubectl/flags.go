@@ -43,6 +43,7 @@ type flags struct {
 	patch          string
 	patchType      string
 	containers     bool
+	allNamespaces  bool
 
 	// given are the flags as kubectl repeats them in an annotation: in order, with full names.
 	given []string
@@ -116,6 +117,9 @@ func (f *flags) takePatch() {
 
 func (f *flags) takeRevision()   { f.set.Int64Var(&f.revision, "revision", 0, "") }
 func (f *flags) takeToRevision() { f.set.Int64Var(&f.revision, "to-revision", 0, "") }
+func (f *flags) takeAllNamespaces() {
+	f.set.BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "")
+}
 func (f *flags) takeContainers() { f.set.BoolVar(&f.containers, "containers", false, "") }
 
 // takeAny registers every flag there is, to tell a verb from the value of a flag before it.
@@ -126,6 +130,7 @@ func (f *flags) takeAny() {
 	f.takeRevision()
 	f.takeToRevision()
 	f.takeContainers()
+	f.takeAllNamespaces()
 	f.takeOutput()
 	f.takeFilename()
 	f.takeLabelSelector()

@@ -104,6 +104,7 @@ func parseGet(f *flags, arguments []string, _ []byte) (*linkv1.Operation, error)
 	f.takeOutput()
 	f.takeLabelSelector()
 	f.takeFieldSelector()
+	f.takeAllNamespaces()
 	rest, err := f.parse(arguments)
 	if err != nil {
 		return nil, err
@@ -111,14 +112,20 @@ func parseGet(f *flags, arguments []string, _ []byte) (*linkv1.Operation, error)
 	if err := f.requireJSON(); err != nil {
 		return nil, err
 	}
+	if several(rest) {
+		return f.getSeveral(rest)
+	}
 	kinds, name, err := target("get", rest)
 	if err != nil {
 		return nil, err
 	}
 	if name == "" {
 		return &linkv1.Operation{Operation: &linkv1.Operation_List{List: &linkv1.List{
-			Kinds: kinds, Namespace: f.namespace, LabelSelector: f.labelSelector, FieldSelector: f.fieldSelector,
+			Kinds: kinds, Namespace: f.namespace, LabelSelector: f.labelSelector, FieldSelector: f.fieldSelector, AllNamespaces: f.allNamespaces,
 		}}}, nil
+	}
+	if f.allNamespaces {
+		return nil, refuse("a resource cannot be retrieved by name across all namespaces")
 	}
 	if f.labelSelector != "" || f.fieldSelector != "" {
 		return nil, refuse("name cannot be provided when a selector is specified")
@@ -247,46 +254,4 @@ func propagation(cascade string) (string, error) {
 	default:
 		return "orphan", nil
 	}
-}
-
-// target reads "K1,K2", "KIND NAME" and "KIND/NAME".
-func target(verb string, rest []string) (kinds []string, name string, err error) {
-	switch {
-	case len(rest) == 0 && verb == "get":
-		return nil, "", refuse("You must specify the type of resource to get.")
-	case len(rest) == 0:
-		return nil, "", refuse("You must provide one or more resources by argument or filename.")
-	case len(rest) > 2:
-		return nil, "", refuse("%s: one name at a time is supported, got %s", verb, strings.Join(rest[1:], " "))
-	}
-	for _, a := range rest {
-		if a == "" || strings.ContainsAny(a, " \t\r\n\x00") {
-			return nil, "", refuse("%s: %q is neither a kind nor a name", verb, a)
-		}
-	}
-	if strings.Contains(rest[0], "/") {
-		kind, name, _ := strings.Cut(rest[0], "/")
-		if strings.Contains(name, "/") {
-			return nil, "", refuse("arguments in resource/name form may not have more than one slash")
-		}
-		if len(rest) > 1 || kind == "" || name == "" || strings.Contains(kind, ",") {
-			return nil, "", refuse("arguments in resource/name form must have a single resource and name, got %s", strings.Join(rest, " "))
-		}
-		return []string{kind}, name, nil
-	}
-	for _, kind := range strings.Split(rest[0], ",") {
-		if kind == "" {
-			return nil, "", refuse("%s: empty kind in %q", verb, rest[0])
-		}
-		if !slices.Contains(kinds, kind) {
-			kinds = append(kinds, kind)
-		}
-	}
-	if len(rest) == 2 {
-		if strings.Contains(rest[1], "/") {
-			return nil, "", refuse("there is no need to specify a resource type as a separate argument when passing arguments in resource/name form, got %s", strings.Join(rest, " "))
-		}
-		name = rest[1]
-	}
-	return kinds, name, nil
 }

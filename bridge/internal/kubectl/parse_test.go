@@ -29,6 +29,9 @@ func TestCommandLinesOfClouddriverBecomeOperations(t *testing.T) {
 		{"--namespace=demo -o json get event --field-selector involvedObject.name=web,involvedObject.kind=Deployment",
 			`{"list":{"kinds":["event"],"namespace":"demo","fieldSelector":"involvedObject.name=web,involvedObject.kind=Deployment"}}`},
 		{"-o json get CronTab.stable.example.com c --namespace demo", `{"get":{"kind":"CronTab.stable.example.com","namespace":"demo","name":"c"}}`},
+		{"-o json get pod a b", `{"list":{"objects":["pod/a","pod/b"]}}`},
+		{"-o json -n demo get pod/a service/b", `{"list":{"namespace":"demo","objects":["pod/a","service/b"]}}`},
+		{"-o json get pod -A -l a=b", `{"list":{"kinds":["pod"],"allNamespaces":true,"labelSelector":"a=b"}}`},
 		{"-o json get pod,pod", `{"list":{"kinds":["pod"]}}`},
 
 		{"apply -o json -f -", `{"apply":{"manifests":` + bytes + `}}`},
@@ -144,9 +147,14 @@ func TestWhatIsNotUnderstoodIsRefusedByName(t *testing.T) {
 		{"get pod", "", "-o json is required"},
 		{"-o yaml get pod", "", "-o yaml is not supported"},
 		{"-o json get", "", "You must specify the type of resource to get."},
-		{"-o json get pod a b", "", "one name at a time"},
+		{"-o json get pod a b -l x=y", "", "name cannot be provided when a selector is specified"},
+		{"-o json get pod a b -A", "", "cannot be retrieved by name across all namespaces"},
+		{"-o json get pod a -A", "", "cannot be retrieved by name across all namespaces"},
+		{"-o json get pod/a b c", "", "a name is required"},
+		{"-o json get pod a pod/b", "", "no need to specify a resource type"},
+		{"-o json get pod,service a b", "", "must have a single resource and name"},
+		{"delete pod a b", "", "one name at a time"},
 		{"-o json get pod,service a", "", "one kind with a name"},
-		{"-o json get pod/a pod/b", "", "resource/name form"},
 		{"-o json get pod pod/b", "", "no need to specify a resource type"},
 		{"-o json get pod, a", "", "empty kind"},
 		{"-o json get pod a -l=x=y", "", "name cannot be provided when a selector is specified"},
@@ -238,7 +246,7 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(strings.Join(recorded.Argv, "\x1f"), manifest)
 	}
-	for _, line := range []string{"logs job/a -c=b --tail 3", "scale a/b --replicas 1 --record", "rollout undo a/b --to-revision=0", "patch -p {} a b", "top po --containers", "delete pod/a --cascade", "-o json get pod/", "-n", "-v", "-ojson -- get", "apply -f- -o=json --server-side=maybe", "--=x get", "- get"} {
+	for _, line := range []string{"-ojson get a b c", "-ojson get a/b c/d -A", "logs job/a -c=b --tail 3", "scale a/b --replicas 1 --record", "rollout undo a/b --to-revision=0", "patch -p {} a b", "top po --containers", "delete pod/a --cascade", "-o json get pod/", "-n", "-v", "-ojson -- get", "apply -f- -o=json --server-side=maybe", "--=x get", "- get"} {
 		f.Add(strings.ReplaceAll(line, " ", "\x1f"), "")
 	}
 	f.Fuzz(func(t *testing.T, line, stdin string) {
@@ -261,10 +269,10 @@ func FuzzParse(f *testing.F) {
 		if g := op.GetGet(); g != nil && (g.Kind == "" || g.Name == "") {
 			t.Fatalf("get of what? %v", g)
 		}
-		if l := op.GetList(); l != nil && len(l.Kinds) == 0 {
+		if l := op.GetList(); l != nil && (len(l.Kinds) == 0) == (len(l.Objects) == 0) {
 			t.Fatalf("list of what? %v", l)
 		}
-		if proto.Size(op) > 5*len(line)+len(stdin)+128 { // --record repeats the line, with full names of flags
+		if proto.Size(op) > 5*len(line)+len(stdin)+128+severalBytes { // --record repeats the line, with full names of flags
 			t.Fatalf("operation of %d bytes out of %d", proto.Size(op), len(line)+len(stdin))
 		}
 	})

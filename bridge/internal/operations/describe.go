@@ -12,7 +12,7 @@ func describe(op *linkv1.Operation) (verb, target string) {
 	case *linkv1.Operation_Get:
 		return "get", object(o.Get)
 	case *linkv1.Operation_List:
-		return "list", within(o.List.GetNamespace(), strings.Join(o.List.GetKinds(), ","))
+		return "list", within(o.List.GetNamespace(), strings.Join(append(o.List.GetKinds(), o.List.GetObjects()...), ","))
 	case *linkv1.Operation_Apply:
 		return "apply", manifests(o.Apply.GetManifests())
 	case *linkv1.Operation_Create:

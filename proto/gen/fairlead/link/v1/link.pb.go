@@ -3942,13 +3942,18 @@ func (x *Get) GetName() string {
 	return ""
 }
 
-// List reads objects of kinds: "-o json get K1,K2 [-l SEL] [--field-selector SEL]". Output: a v1 List.
+// List reads objects of kinds: "-o json get K1,K2 [-l SEL] [--field-selector SEL]", or several by name: "-o json get KIND A B",
+// "-o json get KIND/A KIND/B". Output: a v1 List.
 type List struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kinds         []string               `protobuf:"bytes,1,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	LabelSelector string                 `protobuf:"bytes,3,opt,name=label_selector,json=labelSelector,proto3" json:"label_selector,omitempty"`
 	FieldSelector string                 `protobuf:"bytes,4,opt,name=field_selector,json=fieldSelector,proto3" json:"field_selector,omitempty"`
+	// In place of the rest but for the namespace: "KIND/NAME".
+	Objects []string `protobuf:"bytes,5,rep,name=objects,proto3" json:"objects,omitempty"`
+	// In place of the namespace.
+	AllNamespaces bool `protobuf:"varint,6,opt,name=all_namespaces,json=allNamespaces,proto3" json:"all_namespaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4009,6 +4014,20 @@ func (x *List) GetFieldSelector() string {
 		return x.FieldSelector
 	}
 	return ""
+}
+
+func (x *List) GetObjects() []string {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *List) GetAllNamespaces() bool {
+	if x != nil {
+		return x.AllNamespaces
+	}
+	return false
 }
 
 // Apply is "apply -o json -f -". Output: the JSON of the object, of a List of them when there are several.
@@ -5233,12 +5252,14 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x03Get\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\x88\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xc9\x01\n" +
 	"\x04List\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
 	"\x0elabel_selector\x18\x03 \x01(\tR\rlabelSelector\x12%\n" +
-	"\x0efield_selector\x18\x04 \x01(\tR\rfieldSelector\"\xfc\x01\n" +
+	"\x0efield_selector\x18\x04 \x01(\tR\rfieldSelector\x12\x18\n" +
+	"\aobjects\x18\x05 \x03(\tR\aobjects\x12%\n" +
+	"\x0eall_namespaces\x18\x06 \x01(\bR\rallNamespaces\"\xfc\x01\n" +
 	"\x05Apply\x12\x1c\n" +
 	"\tmanifests\x18\x01 \x01(\fR\tmanifests\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12%\n" +
