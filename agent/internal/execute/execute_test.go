@@ -70,6 +70,8 @@ func TestRefusalsSayWhatKubectlSays(t *testing.T) {
 	all := []step{
 		get("cm", "x"), list("cm,pod", "", ""), del("cm", "cm", ""), del("cm", "", "a=b"),
 		apply(configMap), apply(configMap, "--server-side=true"), create(configMap, ""), replace(configMap),
+		scaleTo("deployment", "web", 1), patch("deployment", "web", "merge", "{}", false), rolloutHistory("deployment", "web", 0), rolloutUndo("deployment", "web", 1),
+		rolloutDo("pause", "deployment", "web"), rolloutDo("restart", "statefulSet", "web"), logs("web", "-c=c"), logs("job/web", "-c=c"), getAll([]string{"cm", "a", "b"}, "cm/a", "cm/b"), topOf("", "", "--containers"),
 	}
 	for _, s := range all {
 		nobody.compare("nobody "+strings.Join(s.arguments, " "), s)
@@ -176,7 +178,8 @@ func TestCancelEndsAnOperationAtOnce(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the caller went away"))
-	for _, s := range []step{get("cm", "x"), list("cm", "", ""), apply(configMap), create(configMap, ""), replace(configMap), del("cm", "x", "")} {
+	for _, s := range []step{get("cm", "x"), list("cm", "", ""), apply(configMap), create(configMap, ""), replace(configMap), del("cm", "x", ""),
+		scaleTo("deploy", "x", 1), patch("cm", "x", "merge", "{}", false), rolloutHistory("deploy", "x", 0), rolloutUndo("deploy", "x", 1), rolloutDo("restart", "deploy", "x"), logs("x"), topOf("x", "")} {
 		o := w.outcome(ctx, s.op(w.ours), io.Discard)
 		if o.GetState() != linkv1.Outcome_STATE_CANCELLED || o.GetReason() != "the caller went away" || len(o.GetFailures()) > 0 {
 			t.Errorf("%v: %v", s.arguments, o)
@@ -270,7 +273,8 @@ func TestNoOperationWritesAFile(t *testing.T) {
 	empty := t.TempDir()
 	t.Setenv("TMPDIR", empty)
 	t.Setenv("HOME", empty)
-	for _, s := range []step{apply(configMap), apply(changed), create(secretOne, ""), replace(changed), get("cm", "cm"), del("cm", "cm", "")} {
+	for _, s := range []step{apply(configMap), apply(changed), create(secretOne, ""), replace(changed), get("cm", "cm"), del("cm", "cm", ""),
+		create(deployment("web", "i", 0, ""), ""), scaleTo("deploy", "web", 0), patch("deploy", "web", "merge", `{"metadata":{"labels":{"x":"y"}}}`, true), rolloutDo("restart", "deploy", "web"), rolloutHistory("deploy", "web", 0)} {
 		if out := w.run(s.op(w.ours)); out.exit != 0 {
 			t.Error(out.stderr)
 		}

@@ -165,6 +165,18 @@ func TestLogsEndWithTheOperation(t *testing.T) {
 	}
 }
 
+func TestWaitingForAPodOfAWorkloadEndsWithTheOperation(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.ours, deployment("empty", "i", 0, ""), "create", "-f", "-")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	began := time.Now()
+	o := w.executor.Run(ctx, logs("deployment/empty").op(w.ours), &slowReader{})
+	if took := time.Since(began); o.GetState() != linkv1.Outcome_STATE_CANCELLED || took > 5*time.Second {
+		t.Errorf("after %s: %v", took, o)
+	}
+}
+
 type signalling struct{ began chan struct{} }
 
 func (s *signalling) Write(p []byte) (int, error) {

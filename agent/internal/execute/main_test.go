@@ -79,6 +79,9 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(out.stderr)
 		}
 	}
+	w.await("what controllers put into each namespace", func(w *world, ns string) bool {
+		return w.kubectl(ns, "", "get", "serviceaccount/default", "configmap/kube-root-ca.crt").exit == 0
+	})
 	t.Cleanup(func() {
 		w.kubectl("", "", "delete", "namespace", "--wait=false", w.stock, w.ours)
 		c.Close()
