@@ -1,6 +1,7 @@
 // Package execute runs operations on an account's cluster. Where kubectl's behaviour is the specification, its own libraries
-// do the work: the three-way patch of apply, server-side apply with its migration, the reading of manifests. What this
-// package adds is that everything ends with the operation's context, that lists stream, and that errors keep their structure.
+// do the work: the three-way patch of apply, server-side apply with its migration, the reading of manifests, scale, rollouts,
+// top. What this package adds is that everything ends with the operation's context, that lists and logs stream, that errors
+// keep their structure, and that what another manager deployed server-side is taken over (adopt.go).
 //
 // Invariants:
 //   - Run never panics and never returns nil;
