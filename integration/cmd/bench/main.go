@@ -126,6 +126,12 @@ func run(ctx context.Context, version string, rounds int) (err error) {
 	report("deploy of Deployment, Service, ConfigMap", deploys)
 	report("GET /manifests/… of a deployment", reads)
 	report("a change shows in the cached views", changes)
+	if err := liveReads(ctx, env, stories, 10*rounds); err != nil {
+		return err
+	}
+	if err := added(ctx, env, stories[0], 100*rounds); err != nil {
+		return err
+	}
 	for _, b := range env.Bridges {
 		fmt.Printf("\nbridge: %s resident\n", story.Memory(b.PID))
 	}
