@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/resource"
 	kubectlapply "k8s.io/kubectl/pkg/cmd/apply"
@@ -81,30 +81,27 @@ type heir struct {
 	clientSide bool
 }
 
-// hand gives the fields of those that deployed to another manager. alone are the fields that nobody else owns. nil: nobody deployed.
-func (h heir) hand(object *unstructured.Unstructured, all []owner) (handed []metav1.ManagedFieldsEntry, alone *fieldpath.Set, err error) {
-	taken, others := fieldpath.NewSet(), fieldpath.NewSet()
+// hand gives the fields of those that deployed to another manager, and names them. None: nobody deployed.
+func (h heir) hand(object *unstructured.Unstructured, all []owner) (handed []metav1.ManagedFieldsEntry, from []string, err error) {
+	taken := fieldpath.NewSet()
 	to := owner{metav1.ManagedFieldsEntry{Manager: h.manager, Operation: h.operation, APIVersion: object.GetAPIVersion(), FieldsType: "FieldsV1"}, fieldpath.NewSet()}
 	except := h.manager
 	if h.operation != metav1.ManagedFieldsOperationApply {
 		except = "" // server-side by the same name is another owner
 	}
-	found := false
 	for _, o := range all {
 		switch {
 		case o.deployed(object, except), h.clientSide && o.clientSide():
-			found = true
+			from = append(from, o.Manager)
 			taken = taken.Union(o.fields)
 			to.Time = o.Time
 		case o.Manager == h.manager && o.Operation == h.operation && o.APIVersion == to.APIVersion && o.Subresource == "":
-			others = others.Union(o.fields)
 			to.fields = o.fields
 		default:
-			others = others.Union(o.fields)
 			handed = append(handed, o.ManagedFieldsEntry)
 		}
 	}
-	if !found {
+	if len(from) == 0 {
 		return nil, nil, nil
 	}
 	raw, err := to.fields.Union(taken).ToJSON()
@@ -112,13 +109,14 @@ func (h heir) hand(object *unstructured.Unstructured, all []owner) (handed []met
 		return nil, nil, err
 	}
 	to.FieldsV1 = &metav1.FieldsV1{Raw: raw}
-	return append(handed, to.ManagedFieldsEntry), taken.Difference(others), nil
+	return append(handed, to.ManagedFieldsEntry), from, nil
 }
 
-// adoptServerSide makes the manager of a server-side apply the owner of what was applied before it under another name.
+// adoptServerSide makes the manager of a server-side apply the owner of what was applied before it under another name. The apply then
+// removes what the manifest no longer has.
 func (r *run) adoptServerSide(info *resource.Info, to heir) error {
 	helper := resource.NewHelper(info.Client, info.Mapping)
-	return r.adopt(info.Name, func() error {
+	return again(info.Name, func() error {
 		live, err := helper.Get(info.Namespace, info.Name)
 		if err != nil {
 			return nil //nolint:nilerr // not there, or not to be looked at: the apply itself will tell
@@ -128,27 +126,52 @@ func (r *run) adoptServerSide(info *resource.Info, to heir) error {
 	})
 }
 
-// adoptClientSide does the same after a client-side apply, which costs nothing where nothing is to be done. It writes what was
-// applied server-side into the annotation from which the next apply knows what to remove, and reports whether there must be one.
-func (r *run) adoptClientSide(info *resource.Info) (again bool, err error) {
-	helper := resource.NewHelper(info.Client, info.Mapping).WithFieldManager(kubectlapply.FieldManagerClientSideApply)
-	to, live := heir{manager: kubectlapply.FieldManagerClientSideApply, operation: metav1.ManagedFieldsOperationUpdate}, info.Object
-	err = r.adopt(info.Name, func() error {
-		var err error
+// adoptClientSide does the same after a client-side apply of a manifest, and costs nothing where nothing is to be done. It applies the
+// manifest once more, server-side in the name of each that deployed before: the API server removes what only they owned.
+func (r *run) adoptClientSide(info *resource.Info, manifest runtime.Object) error {
+	to := heir{manager: kubectlapply.FieldManagerClientSideApply, operation: metav1.ManagedFieldsOperationUpdate}
+	object, ok := info.Object.(*unstructured.Unstructured)
+	if !ok {
+		return fmt.Errorf("the API server answered with %T instead of an object", info.Object)
+	}
+	all, err := owners(object)
+	if err != nil {
+		return err
+	}
+	_, from, err := to.hand(object, all)
+	if err != nil || len(from) == 0 {
+		return err
+	}
+	body, err := runtime.Encode(unstructured.UnstructuredJSONScheme, manifest)
+	if err != nil {
+		return err
+	}
+	force, live := true, runtime.Object(object)
+	for _, manager := range from {
+		live, err = resource.NewHelper(info.Client, info.Mapping).WithFieldManager(manager).
+			Patch(info.Namespace, info.Name, types.ApplyPatchType, body, &metav1.PatchOptions{Force: &force})
+		if err != nil {
+			return fmt.Errorf("remove from %s what %q applied before: %w", info.Name, manager, err)
+		}
+	}
+	helper := resource.NewHelper(info.Client, info.Mapping).WithFieldManager(to.manager)
+	return again(info.Name, func() error {
 		if live == nil {
 			if live, err = helper.Get(info.Namespace, info.Name); err != nil {
 				return err
 			}
 		}
-		again, err = r.handOver(info, helper, live, to)
+		now, err := r.handOver(info, helper, live, to)
 		live = nil
+		if err == nil && now != nil {
+			err = info.Refresh(now, true)
+		}
 		return err
 	})
-	return again, err
 }
 
-// adopt tries again when the object changed in between.
-func (r *run) adopt(name string, try func() error) error {
+// again tries again when the object changed in between.
+func again(name string, try func() error) error {
 	var err error
 	for range adoptions {
 		if err = try(); !apierrors.IsConflict(err) {
@@ -161,58 +184,33 @@ func (r *run) adopt(name string, try func() error) error {
 	return nil
 }
 
-func (r *run) handOver(info *resource.Info, helper *resource.Helper, live any, to heir) (bool, error) {
+// handOver changes who owns the fields of an object, and returns it as it is then. nil: nothing was to be done.
+func (r *run) handOver(info *resource.Info, helper *resource.Helper, live runtime.Object, to heir) (runtime.Object, error) {
 	object, ok := live.(*unstructured.Unstructured)
 	if !ok {
-		return false, fmt.Errorf("the API server answered with %T instead of an object", live)
+		return nil, fmt.Errorf("the API server answered with %T instead of an object", live)
 	}
 	all, err := owners(object)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	handed, alone, err := to.hand(object, all)
-	if err != nil || handed == nil {
-		return false, err
+	handed, from, err := to.hand(object, all)
+	if err != nil || len(from) == 0 {
+		return nil, err
 	}
-	patch := []map[string]any{
+	body, err := json.Marshal([]map[string]any{
 		{"op": "replace", "path": "/metadata/managedFields", "value": handed},
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": object.GetResourceVersion()},
-	}
-	if to.operation == metav1.ManagedFieldsOperationUpdate {
-		before, err := configuration(object, alone)
-		if err != nil {
-			return false, err
-		}
-		if annotationsSize(object, before) > annotationsLimit {
-			r.Warn(fmt.Sprintf("%s was applied server-side before and has too many fields to compare: what the manifest no longer has stays", info.ObjectName()))
-			return false, nil
-		}
-		name := strings.ReplaceAll(corev1.LastAppliedConfigAnnotation, "/", "~1")
-		patch = slices.Insert(patch, 0, map[string]any{"op": "add", "path": "/metadata/annotations/" + name, "value": string(before)})
-	}
-	body, err := json.Marshal(patch)
+	})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	if _, err := helper.Patch(info.Namespace, info.Name, types.JSONPatchType, body, nil); err != nil {
-		return false, err
+	now, err := helper.Patch(info.Namespace, info.Name, types.JSONPatchType, body, nil)
+	if err != nil {
+		return nil, err
 	}
 	if !to.clientSide {
 		r.Warn(fmt.Sprintf("%s was applied server-side under another name before; its fields belong to %q now", info.ObjectName(), to.manager))
 	}
-	return true, nil
-}
-
-// configuration is the part of an object that a set of fields makes, as kubectl would have written it down. It says what there was, for
-// the next apply to remove: long values are of no use for that and would not fit.
-func configuration(object *unstructured.Unstructured, fields *fieldpath.Set) ([]byte, error) {
-	part, _ := shortened(owned(object.Object, fields)).(map[string]any)
-	u := &unstructured.Unstructured{Object: part}
-	u.SetAPIVersion(object.GetAPIVersion())
-	u.SetKind(object.GetKind())
-	u.SetName(object.GetName())
-	if object.GetNamespace() != "" {
-		u.SetNamespace(object.GetNamespace())
-	}
-	return json.Marshal(u.Object)
+	return now, nil
 }

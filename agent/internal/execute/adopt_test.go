@@ -117,6 +117,22 @@ func TestWhatOthersOwnTooStays(t *testing.T) {
 	}
 }
 
+func TestWhatIsInsideOfSomethingThatOthersOwnTooStays(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.ours, strings.Replace(sidecars(spinnaker, true), `"replicas":0`, `"replicas":0,"strategy":{"type":"RollingUpdate","rollingUpdate":{"maxUnavailable":3,"maxSurge":4}}`, 1),
+		"apply", "--server-side", "--field-manager=old-agent", "-f", "-")
+	w.must(w.ours, `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"strategy":{"rollingUpdate":{"maxSurge":4}}}}`, "apply", "--server-side", "--field-manager=other", "-f", "-")
+	if out := w.run(apply(sidecars(spinnaker, false)).op(w.ours)); out.exit != 0 {
+		t.Fatal(out.stderr)
+	}
+	if out := w.kubectl(w.ours, "", "get", "deploy", "web", "-o=jsonpath={.spec.strategy.rollingUpdate.maxSurge} {.spec.strategy.rollingUpdate.maxUnavailable}"); out.stdout != "4 25%" {
+		t.Errorf("surge and unavailable: %s", out.stdout)
+	}
+	if diff := cmp.Diff(shape{Containers: []string{"c"}, Env: []string{"KEPT"}, Appliers: []string{"other"}}, w.shape()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // kubectl adopts nothing in this direction, and where Spinnaker has no part nothing differs from it.
 func TestObjectsThatSpinnakerDidNotDeployAreLeftAsKubectlLeavesThem(t *testing.T) {
 	w := newWorld(t)

@@ -106,7 +106,7 @@ func annotationsSize(object runtime.Object, configuration []byte) int {
 	return size
 }
 
-// applyClientSide applies, and once more those objects that were applied server-side before.
+// applyClientSide applies, and removes from objects that were applied server-side before what went out of their manifests.
 func (r *run) applyClientSide(op *linkv1.Apply, infos []*resource.Info) error {
 	if len(infos) == 0 {
 		return nil
@@ -118,21 +118,12 @@ func (r *run) applyClientSide(op *linkv1.Apply, infos []*resource.Info) error {
 	if err := r.applyAll(op, infos, false, false); err != nil {
 		return err
 	}
-	var again []*resource.Info
 	for i, info := range infos {
-		adopted, err := r.adoptClientSide(info)
-		if err != nil {
+		if err := r.adoptClientSide(info, manifests[i]); err != nil {
 			return err
 		}
-		if adopted {
-			info.Object = manifests[i]
-			again = append(again, info)
-		}
 	}
-	if len(again) == 0 {
-		return nil
-	}
-	return r.applyAll(op, again, false, false)
+	return nil
 }
 
 func (r *run) applyServerSide(op *linkv1.Apply, infos []*resource.Info, force bool) error {
