@@ -24,8 +24,8 @@ const (
 	// Requests per second, and at once, that one account sends for its inventory: ten kinds list at start, pages follow each
 	// other, watches cost one request every few minutes.
 	inventoryRate, inventoryBurst = 20, 40
-	// The same for operations: kubectl's own limits.
-	operationRate, operationBurst = 50, 300
+	// The same for operations. kubectl allows 50 to each of its processes; a busy account has several operations at once.
+	operationRate, operationBurst = 400, 800
 
 	// streamWindow bounds what a watch that is not read holds in memory.
 	streamWindow = 1 << 20
