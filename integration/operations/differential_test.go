@@ -17,8 +17,13 @@ import (
 // leastCases is what the suite must not fall below.
 const leastCases = 350
 
-func TestCommandsSayAndDoWhatKubectlSaysAndDoes(t *testing.T) {
+func TestCommandsThroughBridgeAndAgent(t *testing.T) {
 	c := up(t)
+	t.Run("say and do what kubectl says and does", c.sayAndDoTheSame)
+	t.Run("stream a list of many objects", c.manyAreStreamed)
+}
+
+func (c *chain) sayAndDoTheSame(t *testing.T) {
 	files := readCases(t)
 	addLoggingNode(t, c.admin(t))
 	var compared atomic.Int64

@@ -1,7 +1,7 @@
 // Package operations compares what is done through a bridge and an agent with what a real kubectl does, and what Clouddriver does on an
 // agent's account with what it does on a stock account of the same cluster.
 //
-// The differential suite (TestCommandsSayAndDoWhatKubectlSaysAndDoes) runs the case files of testdata/cases: command lines and standard
+// The differential suite (TestCommandsThroughBridgeAndAgent) runs the case files of testdata/cases: command lines and standard
 // input, first-hand through kubectl and through plugin endpoint, bridge and agent, from equal state. What must differ between any two runs
 // is masked (mask_test.go) and nothing else.
 package operations

@@ -17,6 +17,8 @@ var masks = []struct {
 }{
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "UID"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
+	// The hash of a pod template, which follows from the template; after a restart that holds the time.
+	{regexp.MustCompile(`-[bcdfghjklmnpqrstvwxz2456789]{8,10}\b`), "-HASH"},
 	// The random end of a generated name; the alphabet is the API server's.
 	{regexp.MustCompile(`-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-RANDOM"},
 	{regexp.MustCompile(`(resourceVersion\\?":\s*\\?")\d+`), "${1}VERSION"},
@@ -29,7 +31,7 @@ var masks = []struct {
 }
 
 // assigned are fields of objects whose values the cluster chooses anew each time.
-var assigned = []string{"resourceVersion", "clusterIP", "clusterIPs", "nodePort", "nodeName", "podIP", "podIPs", "hostIP", "hostIPs"}
+var assigned = []string{"resourceVersion", "clusterIP", "clusterIPs", "nodePort", "nodeName", "podIP", "podIPs", "hostIP", "hostIPs", "pod-template-hash"}
 
 func maskText(text, namespace string) string {
 	text = strings.ReplaceAll(text, namespace, "NAMESPACE")
@@ -57,7 +59,7 @@ func maskOutput(output, namespace string, s step) (any, error) {
 	for {
 		var document any
 		err := decoder.Decode(&document)
-		if err == io.EOF { //nolint:errorlint // the decoder returns it bare
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

@@ -213,7 +213,7 @@ func TestUnknownKindsShareReadingDiscoveryAgainAndNoneIsTurnedAway(t *testing.T)
 			asked := time.Now()
 			var unknown *UnknownKindError
 			if _, err := kinds.resolve(ctx, "nonsense", nil); !errors.As(err, &unknown) {
-				return fmt.Errorf("error %v, want that the kind is not known", err)
+				return fmt.Errorf("error %w, want that the kind is not known", err)
 			}
 			kinds.mu.Lock()
 			defer kinds.mu.Unlock()
