@@ -32,6 +32,7 @@ import (
 //	[masked FIELD…]    fields that are not compared
 //	[unordered]        items of a list in any order, because their names are random
 //	[ours TEXT]        a deliberate difference: our standard error has TEXT in it, or is empty if there is none
+//	[instead TEXT]     done where kubectl fails, as docs/operations.md says: exit code 0 and TEXT in standard error
 //	[refused TEXT]     what Clouddriver never asks for and is refused: exit code 1 and TEXT in standard error, whatever kubectl does
 type step struct {
 	file, name string
@@ -40,6 +41,7 @@ type step struct {
 	masked     []string
 	unordered  bool
 	ours       *string
+	instead    string
 	refused    string
 	arguments  []string
 	stdin      string
@@ -110,6 +112,8 @@ func (s *step) read(lines []string) error {
 			s.unordered = true
 		case "ours":
 			s.ours = &rest
+		case "instead":
+			s.instead = rest
 		case "refused":
 			s.refused = rest
 		default:

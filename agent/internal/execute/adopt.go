@@ -41,7 +41,7 @@ func owners(object *unstructured.Unstructured) ([]owner, error) {
 	for _, e := range object.GetManagedFields() {
 		o := owner{e, fieldpath.NewSet()}
 		if e.FieldsV1 != nil {
-			if err := o.fields.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+			if err := o.fields.FromJSON(bytes.NewReader(e.FieldsV1.GetRawBytes())); err != nil {
 				return nil, fmt.Errorf("managedFields of %s: %w", object.GetName(), err)
 			}
 		}
@@ -108,7 +108,8 @@ func (h heir) hand(object *unstructured.Unstructured, all []owner) (handed []met
 	if err != nil {
 		return nil, nil, err
 	}
-	to.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	to.FieldsV1 = &metav1.FieldsV1{}
+	to.FieldsV1.SetRawBytes(raw)
 	return append(handed, to.ManagedFieldsEntry), from, nil
 }
 

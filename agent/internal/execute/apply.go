@@ -38,9 +38,9 @@ func (r *run) apply(op *linkv1.Apply) error {
 		}
 		return readErr
 	}
-	client, server := infos, []*resource.Info(nil)
+	var client, server []*resource.Info
 	if op.GetServerSide() {
-		client, server = nil, infos
+		server = infos
 	} else {
 		client, server = r.methods(infos)
 	}

@@ -113,7 +113,7 @@ func (r *run) podOf(client corev1client.PodsGetter, object runtime.Object) (*cor
 	}
 	namespace, selector, err := polymorphichelpers.SelectorsForObject(object)
 	if err != nil {
-		return nil, fmt.Errorf("cannot get the logs from %T: %v", object, err)
+		return nil, fmt.Errorf("cannot get the logs from %T: %w", object, err)
 	}
 	order := func(pods []*corev1.Pod) sort.Interface { return podutils.ByLogging(pods) }
 	pod, count, err := polymorphichelpers.GetFirstPod(client, namespace, selector.String(), podTimeout, order)

@@ -94,7 +94,7 @@ func (c *command) transit(t transition, patch *set.Patch) error {
 	info := patch.Info
 	switch {
 	case patch.Err != nil:
-		return fmt.Errorf("error: %s %q %v", info.Mapping.Resource.GroupResource(), info.Name, patch.Err)
+		return fmt.Errorf("error: %s %q %w", info.Mapping.Resource.GroupResource(), info.Name, patch.Err)
 	case string(patch.Patch) != "{}" && len(patch.Patch) > 0:
 	case t.unchanged != nil:
 		return t.unchanged(info.Name)
@@ -105,7 +105,7 @@ func (c *command) transit(t transition, patch *set.Patch) error {
 		WithFieldManager("kubectl-rollout").
 		Patch(info.Namespace, info.Name, types.StrategicMergePatchType, patch.Patch, nil)
 	if err != nil {
-		return fmt.Errorf("failed to patch: %v", err)
+		return fmt.Errorf("failed to patch: %w", err)
 	}
 	if err := info.Refresh(object, true); err != nil {
 		return err

@@ -110,8 +110,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		cancel()
 		err = server.Close()
 	}
-	_ = <-served // that it was shut down
-	return err
+	return errors.Join(err, unlessClosed(<-served))
 }
 
 // Handler is the endpoint without a listener.
@@ -137,4 +136,12 @@ func (s *Server) GetStatus(context.Context, *connect.Request[clouddriverv1.GetSt
 		AccountsConnected: uint32(status.AccountsConnected), //nolint:gosec // counts
 		Problems:          status.Problems,
 	}), nil
+}
+
+// unlessClosed drops the error by which a server says that it was shut down.
+func unlessClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }

@@ -164,6 +164,8 @@ func echoServer() (grpc_health_v1.HealthClient, func(), error) {
 	return grpc_health_v1.NewHealthClient(conn), func() {
 		_ = conn.Close()
 		server.Stop()
-		<-ended
+		if err := <-ended; err != nil {
+			fmt.Fprintln(os.Stderr, "bench: the bare gRPC server:", err)
+		}
 	}, nil
 }
