@@ -298,7 +298,8 @@ func (w *world) owners(namespace, object string) []any {
 	}
 	var all []any
 	for _, m := range o.Metadata.ManagedFields {
-		if m["manager"] == "kube-controller-manager" {
+		// What controllers report comes when it comes; no operation writes it. Their manager is the name of the control plane's program.
+		if m["subresource"] == "status" {
 			continue
 		}
 		delete(m, "time")
