@@ -46,6 +46,7 @@ type peer struct {
 	inventory  chan *wire[linkv1.InventoryUp, linkv1.InventoryDown]
 	operations chan *wire[linkv1.OperationUp, linkv1.OperationDown]
 	over       chan struct{}
+	ending     sync.Once
 	err        error // what the session's stream ends with
 }
 
@@ -156,7 +157,7 @@ func (p *peer) wait(ctx context.Context) error {
 }
 
 // end ends the session's streams.
-func (p *peer) end() { close(p.over) }
+func (p *peer) end() { p.ending.Do(func() { close(p.over) }) }
 
 // next takes a value, or fails the test.
 func next[T any](t *testing.T, what string, from <-chan T) T {
@@ -189,7 +190,13 @@ func isSignal(c any) bool {
 	return signal
 }
 
-func (b *bridge) session() *peer { b.t.Helper(); return next(b.t, "a session", b.came) }
+// session takes an agent's next session. It ends with the test, before the agent does.
+func (b *bridge) session() *peer {
+	b.t.Helper()
+	p := next(b.t, "a session", b.came)
+	b.t.Cleanup(p.end)
+	return p
+}
 
 func (p *peer) say(frames ...*linkv1.SessionDown) {
 	p.t.Helper()
