@@ -84,6 +84,25 @@ const nextRevision = "GREATEST(revision + 1, " + now + ")"
 // PutAccount stores what an agent declares and returns the account's new revision. It ends a removal under way. It
 // returns ErrTaken when a name exists that differs only in case.
 func (s *Store) PutAccount(ctx context.Context, name, declaration, agent string) (revision uint64, err error) {
+	// Replicas that start together declare the same new account at one moment: then one of them makes the row, and the others find it.
+	const tries = 5
+	for range tries {
+		revision, err = s.putAccount(ctx, name, declaration, agent)
+		if number(err) == errDuplicateEntry {
+			if other := s.otherName(ctx, name); other != "" {
+				return 0, fmt.Errorf("%w: %q", ErrTaken, other)
+			}
+		} else if !IsConflict(err) {
+			break
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("store account %q: %w", name, err)
+	}
+	return revision, nil
+}
+
+func (s *Store) putAccount(ctx context.Context, name, declaration, agent string) (revision uint64, err error) {
 	err = s.inTransaction(ctx, func(tx *sql.Tx) error {
 		done, err := tx.ExecContext(ctx, `UPDATE fairlead_account SET declaration = ?, agent = ?, removing = FALSE, revision = `+nextRevision+` WHERE name = ?`,
 			declaration, agent, name)
@@ -93,7 +112,6 @@ func (s *Store) PutAccount(ctx context.Context, name, declaration, agent string)
 		if n, err := done.RowsAffected(); err != nil {
 			return err
 		} else if n == 0 {
-			// A new account; or, with a unique index in between, one that another bridge has just made.
 			if _, err := tx.ExecContext(ctx, `INSERT INTO fairlead_account (name, folded, declaration, facts, agent, last_seen, removing, revision)
  VALUES (?, ?, ?, '{}', ?, 0, FALSE, `+now+`)`, name, Folded(name), declaration, agent); err != nil {
 				return err
@@ -101,22 +119,16 @@ func (s *Store) PutAccount(ctx context.Context, name, declaration, agent string)
 		}
 		return tx.QueryRowContext(ctx, `SELECT revision FROM fairlead_account WHERE name = ?`, name).Scan(&revision)
 	})
-	if number(err) == errDuplicateEntry {
-		return 0, s.whyTaken(ctx, name, err)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("store account %q: %w", name, err)
-	}
-	return revision, nil
+	return revision, err
 }
 
-// whyTaken tells a name that differs in case from the same name that another bridge stored at the same moment.
-func (s *Store) whyTaken(ctx context.Context, name string, cause error) error {
+// otherName is an account whose name differs only in case; "": there is none, or nobody can tell.
+func (s *Store) otherName(ctx context.Context, name string) string {
 	var holder string
-	if err := s.db.QueryRowContext(ctx, `SELECT name FROM fairlead_account WHERE folded = ?`, Folded(name)).Scan(&holder); err == nil && holder != name {
-		return fmt.Errorf("%w: %q", ErrTaken, holder)
+	if err := s.db.QueryRowContext(ctx, `SELECT name FROM fairlead_account WHERE folded = ?`, Folded(name)).Scan(&holder); err != nil || holder == name {
+		return ""
 	}
-	return fmt.Errorf("store account %q: %w", name, cause)
+	return holder
 }
 
 // PutFacts stores what an agent knows of an account's cluster. An account that has gone stays gone.
