@@ -149,6 +149,9 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 		}
 		verdicts = append(verdicts, verdict)
 	}
+	if err != nil && ctx.Err() == nil {
+		e.log.Warn("accounts cannot be looked at now, trying on", "accounts", len(act.Accounts), "removed", len(act.Removed), "error", err.Error())
+	}
 	e.step(func(now time.Time) { e.core.DeclareDone(now, verdicts, err) })
 }
 
@@ -173,6 +176,9 @@ func (a *actor) attach(ctx context.Context, act link.Attach) {
 		result.HeldBy, standsBy = "at bridge "+bridge, (*Service).taken
 	} else if result.HeldBy = e.service.hold(e, act.Account, act.Instance); result.HeldBy == "" {
 		result.Epoch, result.Continues, result.Err = e.service.cfg.Fences.Attach(ctx, act.Account, act.Instance, act.ResumeEpoch)
+	}
+	if result.Err != nil && ctx.Err() == nil {
+		e.log.Warn("account cannot be attached now, trying on", "account", act.Account, "error", result.Err.Error())
 	}
 	e.step(func(now time.Time) { e.core.AttachDone(now, result) })
 	switch {
