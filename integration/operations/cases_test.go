@@ -34,6 +34,16 @@ import (
 //	[ours TEXT]        a deliberate difference: our standard error has TEXT in it, or is empty if there is none
 //	[instead TEXT]     done where kubectl fails, as docs/operations.md says: exit code 0 and TEXT in standard error
 //	[refused TEXT]     what Clouddriver never asks for and is refused: exit code 1 and TEXT in standard error, whatever kubectl does
+//
+// Files of testdata/operations ask Clouddriver for a stock account and for an agent's. ACCOUNT is the account of the side, and the cases are
+//
+//	POST OPERATION     one operation of POST /kubernetes/ops, whose YAML follows; account, provider and application are added
+//	GET PATH           a read
+//
+// with these lines in brackets beside masked and unordered:
+//
+//	[failed TEXT]      the task fails with TEXT in what it says (without it, it succeeds), or the read is answered with this status
+//	[soon TEXT]        repeated until both answers agree and hold TEXT: what is read from the cache
 type step struct {
 	file, name string
 	line       int
@@ -43,6 +53,9 @@ type step struct {
 	ours       *string
 	instead    string
 	refused    string
+	failed     *string
+	soon       string
+	program    string // kubectl, POST or GET
 	arguments  []string
 	stdin      string
 }
@@ -54,10 +67,10 @@ func (s step) isCase() bool {
 
 func (s step) String() string { return fmt.Sprintf("%s:%d: %s", s.file, s.line, s.name) }
 
-// readCases returns the steps of each case file.
-func readCases(t *testing.T) map[string][]step {
+// readCases returns the steps of each file of a directory.
+func readCases(t *testing.T, directory string) map[string][]step {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/cases/*.txt")
+	paths, err := filepath.Glob(filepath.Join(directory, "*.txt"))
 	must(t, err)
 	files := map[string][]step{}
 	for _, path := range paths {
@@ -116,6 +129,10 @@ func (s *step) read(lines []string) error {
 			s.instead = rest
 		case "refused":
 			s.refused = rest
+		case "failed":
+			s.failed = &rest
+		case "soon":
+			s.soon = rest
 		default:
 			return fmt.Errorf("unknown %q", lines[0])
 		}
@@ -124,12 +141,16 @@ func (s *step) read(lines []string) error {
 	if s.name == "metrics" {
 		return nil
 	}
-	if len(lines) == 0 || !strings.HasPrefix(lines[0], "kubectl ") {
+	if len(lines) == 0 {
 		return fmt.Errorf("no command")
 	}
 	var err error
-	if s.arguments, err = words(strings.TrimPrefix(lines[0], "kubectl ")); err != nil {
+	if s.arguments, err = words(lines[0]); err != nil {
 		return err
+	}
+	s.program, s.arguments = s.arguments[0], s.arguments[1:]
+	if !slices.Contains([]string{"kubectl", "POST", "GET"}, s.program) || len(s.arguments) == 0 {
+		return fmt.Errorf("no command: %q", lines[0])
 	}
 	lines = slices.DeleteFunc(lines[1:], func(line string) bool { return strings.HasPrefix(line, "#") })
 	s.stdin = strings.TrimLeft(strings.TrimRight(strings.Join(lines, "\n"), "\n"), "\n")

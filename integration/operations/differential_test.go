@@ -24,7 +24,7 @@ func TestCommandsThroughBridgeAndAgent(t *testing.T) {
 }
 
 func (c *chain) sayAndDoTheSame(t *testing.T) {
-	files := readCases(t)
+	files := readCases(t, "testdata/cases")
 	addLoggingNode(t, c.admin(t))
 	var compared atomic.Int64
 	t.Run("cases", func(t *testing.T) {
@@ -43,11 +43,7 @@ func (c *chain) sayAndDoTheSame(t *testing.T) {
 
 // story runs the steps of a case file in order, each on both sides.
 func (c *chain) story(t *testing.T, name string, steps []step, compared *atomic.Int64) {
-	sides := [2]string{"stock" + name, "agent" + name}
-	for _, namespace := range sides {
-		c.admin(t)("", "create", "namespace", namespace)
-		t.Cleanup(func() { c.admin(t)("", "delete", "namespace", "--wait=false", namespace) })
-	}
+	sides := c.sides(t, name)
 	for _, s := range steps {
 		if s.account == "" {
 			s.account = c.Clusters[0].Account
@@ -64,6 +60,17 @@ func (c *chain) story(t *testing.T, name string, steps []step, compared *atomic.
 			c.state(t, s, sides)
 		}
 	}
+}
+
+// sides makes the namespaces of kubectl and of the chain.
+func (c *chain) sides(t *testing.T, name string) [2]string {
+	t.Helper()
+	sides := [2]string{"stock" + name, "agent" + name}
+	for _, namespace := range sides {
+		c.admin(t)("", "create", "namespace", namespace)
+		t.Cleanup(func() { c.admin(t)("", "delete", "namespace", "--wait=false", namespace) })
+	}
+	return sides
 }
 
 // admin runs kubectl commands that must succeed.

@@ -42,6 +42,9 @@ func kubelet(answer http.ResponseWriter, request *http.Request) {
 		http.Error(answer, "the log cannot be read", http.StatusInternalServerError)
 	case "waiting":
 		http.Error(answer, `container "waiting" in pod "`+part[2]+`" is waiting to start: ContainerCreating`, http.StatusBadRequest)
+	case "properties":
+		// What Clouddriver takes for the results of a job.
+		fmt.Fprint(answer, "begin\nSPINNAKER_PROPERTY_COLOUR=red\nSPINNAKER_CONFIG_JSON={\"list\":[1,\"ü\"]}\nend\n")
 	default:
 		fmt.Fprintf(answer, "%s begins\nünïcode \x1b[31mred\x1b[0m <no> & tab\tline end", container)
 	}
