@@ -121,10 +121,13 @@ func (a *Agent) receiveWelcome(w *linkv1.Welcome) {
 }
 
 func (a *Agent) receiveVerdict(v *linkv1.AccountVerdict) {
-	acc := a.accounts[v.GetAccount()]
-	if acc == nil {
+	if v.GetRemoved() {
 		a.removed = without(a.removed, v.GetAccount())
 		return
+	}
+	acc := a.accounts[v.GetAccount()]
+	if acc == nil {
+		return // withdrawn since
 	}
 	if v.GetAccepted() {
 		a.act(Note{What: NoteAccepted, Account: acc.name})

@@ -109,6 +109,8 @@ func (b *Bridge) declare(accounts []*linkv1.Account, removed []string) {
 			acc = newBridgeAccount(name, b.resumes[name])
 		}
 		delete(before, name)
+		// A name that comes back is not removed any more.
+		b.removed = without(b.removed, name)
 		acc.declared = declared
 		b.accounts[name] = acc
 		b.order = append(b.order, acc)
@@ -169,13 +171,16 @@ func (b *Bridge) DeclareDone(now time.Time, verdicts []*linkv1.AccountVerdict, e
 
 func (b *Bridge) verdict(v *linkv1.AccountVerdict) {
 	frame := &linkv1.SessionDown{Frame: &linkv1.SessionDown_Verdict{Verdict: v}}
-	acc := b.accounts[v.GetAccount()]
-	if acc == nil {
+	if v.GetRemoved() {
 		n := len(b.removed)
 		if b.removed = without(b.removed, v.GetAccount()); len(b.removed) < n {
 			b.send(frame)
 		}
 		return
+	}
+	acc := b.accounts[v.GetAccount()]
+	if acc == nil {
+		return // the agent has withdrawn it since it was asked about
 	}
 	if acc.judged && acc.accepted == v.GetAccepted() {
 		return

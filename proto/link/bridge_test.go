@@ -297,3 +297,34 @@ func TestDrainBeforeHelloCloses(t *testing.T) {
 		t.Fatal("nobody can be told any more")
 	}
 }
+
+func TestAVerdictOnAnEarlierDeclarationDoesNotAnswerARemoval(t *testing.T) {
+	b := testBridge(t, nil)
+	bridgeActions(b) // the registry is asked about prod, and has not answered when the agent removes it
+	b.ReceivedSession(epochStart, &linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: &linkv1.Accounts{Removed: []string{"prod"}}}})
+	accept(b)
+	asked := find[Declare](bridgeActions(b))
+	if len(asked) != 1 || len(asked[0].Removed) != 1 || asked[0].Removed[0] != "prod" {
+		t.Fatalf("asked %v, want the removal", asked)
+	}
+	b.DeclareDone(epochStart, []*linkv1.AccountVerdict{{Account: "prod", Accepted: true, Removed: true}}, nil)
+	answered := 0
+	for f := b.NextSession(); f != nil; f = b.NextSession() {
+		if f.GetVerdict().GetRemoved() {
+			answered++
+		}
+	}
+	if answered != 1 {
+		t.Errorf("the removal was answered %d times", answered)
+	}
+
+	// An account that comes back before the registry was asked is not removed.
+	declareFrame(b, "other")
+	b.ReceivedSession(epochStart, &linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: &linkv1.Accounts{Removed: []string{"other"}}}})
+	declareFrame(b, "other")
+	bridgeActions(b)
+	b.DeclareDone(epochStart, []*linkv1.AccountVerdict{{Account: "other", Accepted: true}}, nil)
+	if asked := find[Declare](bridgeActions(b)); len(asked) != 1 || len(asked[0].Removed) != 0 {
+		t.Errorf("asked %v, want no removal", asked)
+	}
+}

@@ -42,7 +42,7 @@ func (c *connection) actions() {
 				verdicts = append(verdicts, &linkv1.AccountVerdict{Account: acc.GetName(), Accepted: !strings.HasPrefix(acc.GetName(), "bad"), Reason: "its name"})
 			}
 			for _, name := range a.Removed {
-				verdicts = append(verdicts, &linkv1.AccountVerdict{Account: name, Reason: "removed"})
+				verdicts = append(verdicts, &linkv1.AccountVerdict{Account: name, Removed: true, Reason: "removed"})
 			}
 			// An agent's newer session replaces its older one.
 			for _, other := range b.sessions {

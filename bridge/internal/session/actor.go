@@ -141,7 +141,7 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 		if err != nil {
 			break
 		}
-		verdict := &linkv1.AccountVerdict{Account: name, Accepted: true}
+		verdict := &linkv1.AccountVerdict{Account: name, Accepted: true, Removed: true}
 		if !e.identity.Allows(name) {
 			verdict.Accepted, verdict.Reason = false, "this agent's identity does not allow the account"
 		} else {

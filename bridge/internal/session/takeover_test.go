@@ -60,7 +60,9 @@ func withdrawn(t *testing.T, d *storetest.DB, _ int) {
 		t.Error("agents that declare the same new account at one moment disturb each other")
 	}
 	holder.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: &linkv1.Accounts{Removed: []string{"b"}}}})
-	holder.get("the answer to the removal", func(f *linkv1.SessionDown) bool { return f.GetVerdict().GetAccount() == "b" })
+	holder.get("the answer to the removal", func(f *linkv1.SessionDown) bool {
+		return f.GetVerdict().GetRemoved() && f.GetVerdict().GetAccount() == "b"
+	})
 	w.until("the account has left", func() bool { _, known := w.registry.Get("b"); return !known })
 }
 

@@ -1427,13 +1427,15 @@ func (x *Welcome) GetMaximumBodyBytes() uint32 {
 	return 0
 }
 
-// AccountVerdict answers each declared account.
+// AccountVerdict answers each declared account, and each removed one.
 type AccountVerdict struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Account  string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	Accepted bool                   `protobuf:"varint,2,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	// Why not, in words for a person.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// It answers the account's removal. Without it a verdict on an earlier declaration, still on its way, would pass for that answer.
+	Removed       bool `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1487,6 +1489,13 @@ func (x *AccountVerdict) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *AccountVerdict) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
 }
 
 // Attached gives an account's caching to this session.
@@ -5066,11 +5075,12 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x0emaximum_age_ms\x18\b \x01(\x04R\fmaximumAgeMs\x12)\n" +
 	"\x10inventory_credit\x18\t \x01(\x04R\x0finventoryCredit\x12,\n" +
 	"\x12maximum_body_bytes\x18\n" +
-	" \x01(\rR\x10maximumBodyBytes\"^\n" +
+	" \x01(\rR\x10maximumBodyBytes\"x\n" +
 	"\x0eAccountVerdict\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"X\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\aremoved\x18\x04 \x01(\bR\aremoved\"X\n" +
 	"\bAttached\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
