@@ -19,13 +19,14 @@ const leastCases = 400
 
 func TestCommandsThroughBridgeAndAgent(t *testing.T) {
 	c := up(t)
+	addLoggingNode(t, c.admin(t))
 	t.Run("say and do what kubectl says and does", c.sayAndDoTheSame)
 	t.Run("stream a list of many objects", c.manyAreStreamed)
+	t.Run("stream a long log", c.longLogIsStreamed)
 }
 
 func (c *chain) sayAndDoTheSame(t *testing.T) {
 	files := readCases(t, "testdata/cases")
-	addLoggingNode(t, c.admin(t))
 	var compared atomic.Int64
 	t.Run("cases", func(t *testing.T) {
 		for name, steps := range files {

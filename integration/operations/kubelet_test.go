@@ -3,6 +3,7 @@ package operations
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,6 +30,22 @@ func addLoggingNode(t *testing.T, kubectl func(stdin string, arguments ...string
 		fmt.Sprintf(`{"status":{"addresses":[{"type":"InternalIP","address":"127.0.0.1"}],"daemonEndpoints":{"kubeletEndpoint":{"Port":%d}}}}`, server(t, kubelet)))
 }
 
+// longLogBytes is more than bridge and agent together may need for it.
+const longLogBytes = 100 << 20
+
+// writeLongLog writes numbered lines of no two equal lengths in a row.
+func writeLongLog(w io.Writer) error {
+	filler := strings.Repeat("0123456789abcdef", 64)
+	for written, n := 0, 0; written < longLogBytes; n++ {
+		line, err := fmt.Fprintf(w, "%d %s\n", n, filler[:n%len(filler)])
+		if err != nil {
+			return err
+		}
+		written += line
+	}
+	return nil
+}
+
 // kubelet answers for the logs of a container by its name.
 func kubelet(answer http.ResponseWriter, request *http.Request) {
 	part := strings.Split(strings.Trim(request.URL.Path, "/"), "/")
@@ -38,6 +55,8 @@ func kubelet(answer http.ResponseWriter, request *http.Request) {
 	}
 	switch container := part[3]; container {
 	case "silent":
+	case "long":
+		_ = writeLongLog(answer) // a reader that has gone sees it
 	case "broken":
 		http.Error(answer, "the log cannot be read", http.StatusInternalServerError)
 	case "waiting":

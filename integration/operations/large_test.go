@@ -1,7 +1,9 @@
 package operations
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,9 +22,9 @@ import (
 const (
 	manyObjects = 20_000
 	objectBytes = 3_000
-	// growthBytes is what a list may add to the memory of bridge and agent, however long it is: a page of 500 objects as text and as
-	// values, windows of flow control, and what a garbage collector leaves lying. The list itself is three times as large.
-	growthBytes = 24 << 20
+	// growthBytes is what a list or log may add to the memory of bridge and agent, however long it is: a page of 500 objects as text and
+	// as values, windows of flow control (8 MiB), and what a garbage collector leaves lying. A log four times as long adds no more.
+	growthBytes = 40 << 20
 )
 
 // manyAreStreamed lists many objects and looks at the memory that bridge and agent need for it.
@@ -42,6 +44,18 @@ func (c *chain) manyAreStreamed(t *testing.T) {
 	if _, err := c.countItems(ctx, []string{"--namespace=" + namespace, "-o", "json", "get", "configMap", "-l=first=yes"}); err != nil {
 		t.Fatal(err)
 	}
+	c.staysSmall(t, fmt.Sprintf("a list of %d objects of %d bytes", count, objectBytes), func() {
+		found, err := c.countItems(ctx, list)
+		must(t, err)
+		if found != count {
+			t.Errorf("%d objects were listed, want %d", found, count)
+		}
+	})
+}
+
+// staysSmall looks at the memory that bridge and agent need while something large passes through them.
+func (c *chain) staysSmall(t *testing.T, what string, pass func()) {
+	t.Helper()
 	pids := map[string]int{"bridge": c.Bridges[0].PID, "agent": c.Agents[0].PID}
 	before := map[string]int{}
 	for part, pid := range pids {
@@ -49,18 +63,40 @@ func (c *chain) manyAreStreamed(t *testing.T) {
 		before[part] = peak(t, pid)
 	}
 	began := time.Now()
-	found, err := c.countItems(ctx, list)
-	must(t, err)
-	if found != count {
-		t.Errorf("%d objects were listed, want %d", found, count)
-	}
+	pass()
 	for part, pid := range pids {
 		grown := peak(t, pid) - before[part]
-		t.Logf("%s: %d MiB before a list of %d objects, at most %d MiB more during it (%s)", part, before[part]>>20, count, grown>>20, time.Since(began))
+		t.Logf("%s: %d MiB before %s, at most %d MiB more during it (%s)", part, before[part]>>20, what, grown>>20, time.Since(began))
 		if grown > growthBytes {
-			t.Errorf("the %s needed %d MiB more for a list of %d MiB", part, grown>>20, count*objectBytes>>20)
+			t.Errorf("the %s needed %d MiB more for %s", part, grown>>20, what)
 		}
 	}
+}
+
+// longLogIsStreamed reads a long log as it comes.
+func (c *chain) longLogIsStreamed(t *testing.T) {
+	const namespace = "longlog"
+	c.admin(t)("", "create", "namespace", namespace)
+	c.admin(t)(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"long","namespace":"`+namespace+`"},
+"spec":{"nodeName":"`+loggingNode+`","containers":[{"name":"long","image":"i"}]}}`, "create", "-f", "-")
+	c.admin(t)("", "wait", "--namespace="+namespace, "--for=condition=Ready", "pod/long")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+
+	want := sha256.New()
+	must(t, writeLongLog(want))
+	c.staysSmall(t, fmt.Sprintf("a log of %d MiB", longLogBytes>>20), func() {
+		got := sha256.New()
+		var stderr strings.Builder
+		exit, err := c.stream(ctx, c.Clusters[0].Account, []string{"--namespace=" + namespace, "logs", "long", "-c=long"}, "", got, &stderr)
+		must(t, err)
+		if exit != 0 || stderr.Len() > 0 {
+			t.Fatalf("exit code %d: %s", exit, stderr.String())
+		}
+		if !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+			t.Error("the log that arrived is not the one that was sent")
+		}
+	})
 }
 
 // makeMany makes ConfigMaps; the first 1,000 have a label of their own.
