@@ -55,6 +55,8 @@ func (c *chain) story(t *testing.T, name string, steps []step, compared *atomic.
 			c.compare(t, s, sides)
 		case s.name == "metrics":
 			serveMetrics(t, c.admin(t))
+		case s.name == "webhook":
+			serveHangingWebhook(t, c.admin(t))
 		case s.name == "soon" || s.name == "refusing":
 			c.soon(t, s, sides)
 		default:

@@ -1,7 +1,9 @@
 package operations
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -16,9 +18,13 @@ const loggingNode = "logging"
 
 // server starts a TLS server of the test and returns its port.
 func server(t *testing.T, h http.HandlerFunc) int {
+	return startServer(t, h).Listener.Addr().(*net.TCPAddr).Port
+}
+
+func startServer(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	s := httptest.NewTLSServer(h)
 	t.Cleanup(s.Close)
-	return s.Listener.Addr().(*net.TCPAddr).Port
+	return s
 }
 
 // addLoggingNode runs kubectl as the administrator of a cluster.
@@ -109,4 +115,17 @@ func serveMetrics(t *testing.T, kubectl func(stdin string, arguments ...string))
 	kubectl(fmt.Sprintf(`{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","metadata":{"name":"v1beta1.metrics.k8s.io"},"spec":{"group":"metrics.k8s.io","version":"v1beta1",
 "insecureSkipTLSVerify":true,"groupPriorityMinimum":100,"versionPriority":100,"service":{"namespace":"kube-system","name":"metrics","port":%d}}}`, server(t, metrics)), "create", "-f", "-")
 	kubectl("", "wait", "--for=condition=Available", "apiservice", "v1beta1.metrics.k8s.io")
+}
+
+// serveHangingWebhook has the API server ask the test about each ConfigMap with the label hangs, and the test never answers.
+func serveHangingWebhook(t *testing.T, kubectl func(stdin string, arguments ...string)) {
+	t.Helper()
+	s := startServer(t, func(_ http.ResponseWriter, request *http.Request) {
+		_, _ = io.Copy(io.Discard, request.Body) // only then the end of the connection is noticed
+		<-request.Context().Done()
+	})
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	kubectl(fmt.Sprintf(`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingWebhookConfiguration","metadata":{"name":"hangs.example.com"},"webhooks":[{"name":"hangs.example.com",
+"admissionReviewVersions":["v1"],"sideEffects":"None","timeoutSeconds":1,"clientConfig":{"url":"%s/","caBundle":"%s"},"objectSelector":{"matchLabels":{"hangs":"yes"}},
+"rules":[{"apiGroups":[""],"apiVersions":["v1"],"resources":["configmaps"],"operations":["CREATE"]}]}]}`, s.URL, base64.StdEncoding.EncodeToString(authority)), "create", "-f", "-")
 }
