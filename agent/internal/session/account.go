@@ -14,6 +14,9 @@ type account struct {
 
 	session *Session
 	name    string
+	// cancel ends the watching of its cluster, which was started; gone: another one serves the account now, or none.
+	cancel context.CancelFunc
+	gone   bool
 	// live tells for each kind that is watched whether its records are complete.
 	live map[cats.Type]bool
 	// mending: objects are being read whose rows have come to be written because a row of the same folded name has left. What could
@@ -31,6 +34,10 @@ func (a *account) edit(ctx context.Context, change func() ([]cats.Change, error)
 	s := a.session
 	for {
 		s.mu.Lock()
+		if a.gone {
+			s.mu.Unlock()
+			return errGone
+		}
 		if s.core.Room(a.name) {
 			break
 		}
@@ -54,9 +61,18 @@ func (a *account) edit(ctx context.Context, change func() ([]cats.Change, error)
 	return err
 }
 
+// step feeds the machine, unless another one has taken over the account's name.
+func (a *account) step(feed func(now time.Time)) {
+	a.session.step(func(now time.Time) {
+		if !a.gone {
+			feed(now)
+		}
+	})
+}
+
 // now changes records and machine together, without waiting: for what ends a listing or a kind.
 func (a *account) now(change func(now time.Time) []cats.Change, then func(now time.Time)) {
-	a.session.step(func(now time.Time) {
+	a.step(func(now time.Time) {
 		if changes := change(now); len(changes) > 0 {
 			a.session.core.Put(a.name, toLink(changes))
 		}
@@ -66,7 +82,7 @@ func (a *account) now(change func(now time.Time) []cats.Change, then func(now ti
 
 // Begin implements cluster.Sink.
 func (a *account) Begin(t cats.Type) {
-	a.session.step(func(time.Time) {
+	a.step(func(time.Time) {
 		a.Records.Begin(t)
 		a.live[t] = false
 		a.session.core.NotLive(a.name, string(t))
@@ -114,7 +130,7 @@ func (a *account) Drop(t cats.Type, reason string) {
 
 // Watches implements cluster.Sink.
 func (a *account) Watches(types []cats.Type) {
-	a.session.step(func(now time.Time) {
+	a.step(func(now time.Time) {
 		names := []string{string(cats.Applications), string(cats.Clusters)}
 		for _, t := range types {
 			names = append(names, string(t))
@@ -144,7 +160,7 @@ func (a *account) logical(now time.Time) {
 
 // Facts implements cluster.Sink.
 func (a *account) Facts(facts *linkv1.Facts) {
-	a.session.step(func(time.Time) { a.session.core.SetFacts(facts) })
+	a.step(func(time.Time) { a.session.core.SetFacts(facts) })
 }
 
 // render puts an object's row again, because the tables lack it. What is not there any more, or not readable, needs nothing: the watch

@@ -12,13 +12,23 @@ import (
 // execute runs one operation and hands over its outcome.
 func (s *Session) execute(ctx context.Context, act link.StartOperation) {
 	outcome := &linkv1.Outcome{State: linkv1.Outcome_STATE_NOT_STARTED, Reason: "this agent does not serve the account"}
-	if a := s.accounts[act.Account]; a != nil {
-		outcome = a.Executor.Run(ctx, act.Operation, &output{session: s, ctx: ctx, id: act.ID})
+	if executor := s.executor(act.Account); executor != nil {
+		outcome = executor.Run(ctx, act.Operation, &output{session: s, ctx: ctx, id: act.ID})
 	}
 	s.step(func(now time.Time) {
 		delete(s.running, act.ID)
 		s.core.Finish(now, act.ID, outcome)
 	})
+}
+
+// executor returns what runs the account's operations, nil if it is not served.
+func (s *Session) executor(account string) Executor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.accounts[account]; a != nil {
+		return a.Executor
+	}
+	return nil
 }
 
 // output is where an operation writes; it waits for the caller's credit.
@@ -58,11 +68,11 @@ func (o *output) Write(p []byte) (int, error) {
 
 // fetch reads objects that the bridge lacks, and puts what they are now.
 func (s *Session) fetch(ctx context.Context, act link.Fetch) {
-	defer s.step(func(now time.Time) { s.core.FetchDone(now, act.Account, act.Type) })
-	a := s.accounts[act.Account]
+	a := s.served(act.Account)
 	if a == nil {
 		return
 	}
+	defer a.step(func(now time.Time) { s.core.FetchDone(now, act.Account, act.Type) })
 	keys := make([]cats.Key, 0, len(act.Keys))
 	for _, path := range act.Keys {
 		k, err := cats.PathKey(cats.Type(act.Type), path)

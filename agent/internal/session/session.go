@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -55,14 +54,18 @@ type Config struct {
 
 // Session keeps an agent connected.
 type Session struct {
-	cfg      Config
-	accounts map[string]*account
-	dialer   *dialer
+	cfg    Config
+	dialer *dialer
 
 	wakeSession, wakeInventory, wakeOperation, wakeActor chan struct{}
+	// clusters are watched by one goroutine for each account.
+	clusters sync.WaitGroup
 
-	mu   sync.Mutex
-	core *link.Agent
+	mu       sync.Mutex
+	core     *link.Agent
+	accounts map[string]*account
+	// watching is what clusters are watched until; nil before and after Run.
+	watching context.Context //nolint:containedctx // Run's own
 	// changed is closed, and made anew, with each step: what waits for room looks again.
 	changed chan struct{}
 	// conn is set while the machine is connected; actions wait for the actor.
@@ -118,16 +121,9 @@ func New(cfg Config, accounts []Account) (*Session, error) {
 		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeOperation: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1),
 		state: State{Since: time.Now(), Address: cfg.Address, Refused: map[string]string{}, Problem: "not connected yet"},
 	}
-	served := make([]link.Served, 0, len(accounts))
-	for _, a := range accounts {
-		name := a.Declared.GetName()
-		if s.accounts[name] != nil {
-			return nil, fmt.Errorf("account %q is there twice", name)
-		}
-		s.accounts[name] = &account{Account: a, session: s, name: name, live: map[cats.Type]bool{}}
-		served = append(served, link.Served{Account: a.Declared, Records: records{a.Records}})
+	if err := s.SetAccounts(accounts, nil); err != nil {
+		return nil, err
 	}
-	core.SetAccounts(time.Now(), served, nil)
 	return s, nil
 }
 
@@ -159,14 +155,8 @@ func (s *Session) Run(ctx context.Context) error {
 	// What serves the bridge outlives ctx a little: operations may finish while the agent takes its leave.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var clusters, owned sync.WaitGroup
-	for _, a := range s.accounts {
-		clusters.Go(func() {
-			if err := a.Cluster.Run(ctx, a); err != nil && ctx.Err() == nil {
-				s.cfg.Log.Error("account ends", "account", a.name, "error", err.Error())
-			}
-		})
-	}
+	var owned sync.WaitGroup
+	s.watch(ctx)
 	owned.Go(func() { s.act(serving) })
 	owned.Go(func() { s.clock(serving) })
 	gone := make(chan struct{})
@@ -178,7 +168,7 @@ func (s *Session) Run(ctx context.Context) error {
 	s.farewell(gone)
 	stop()
 	owned.Wait()
-	clusters.Wait()
+	s.unwatch()
 	return nil
 }
 
@@ -207,7 +197,7 @@ func (s *Session) clock(ctx context.Context) {
 			return
 		case now := <-t.C:
 			s.step(func(now time.Time) { s.core.Tick(now) })
-			for _, a := range s.accounts {
+			for _, a := range s.all() {
 				if missing := a.missing(now); len(missing) > 0 {
 					mending.Go(func() { a.mend(ctx, missing) })
 				}
