@@ -23,11 +23,13 @@ const (
 // Env is a running environment; its JSON form is DIR/env.json.
 type Env struct {
 	// Clouddriver is nil in an environment without one.
-	Clouddriver *Clouddriver  `json:"clouddriver"`
-	MySQL       MySQLServer   `json:"mysql"`
-	Clusters    []KubeCluster `json:"clusters"`
-	Bridges     []Bridge      `json:"bridges"`
-	Agents      []Agent       `json:"agents"`
+	Clouddriver *Clouddriver `json:"clouddriver"`
+	MySQL       MySQLServer  `json:"mysql"`
+	// Vault is nil in an environment without one.
+	Vault    *VaultServer  `json:"vault,omitempty"`
+	Clusters []KubeCluster `json:"clusters"`
+	Bridges  []Bridge      `json:"bridges"`
+	Agents   []Agent       `json:"agents"`
 	// Kubectl is the program.
 	Kubectl string `json:"kubectl"`
 

@@ -34,6 +34,8 @@ type Options struct {
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 	// WithoutFairlead leaves the bridge, the agents and the plugin out: a stock Clouddriver.
 	WithoutFairlead bool `json:"withoutFairlead"`
+	// Vault adds a Vault server.
+	Vault bool `json:"vault"`
 	// DiesWithParent ends all processes with the one that starts them, however that ends.
 	DiesWithParent bool `json:"-"`
 	// Configure changes Clouddriver's configuration, as clouddriver.yml has it, before it is written; nil means no change.
@@ -89,7 +91,7 @@ func (o *Options) check() error {
 // ours are the entries of an environment's directory.
 func ours(name string) bool {
 	switch name {
-	case envFile, processesDir, "mysql", "clouddriver", "logs", "kubectl", lockFile:
+	case envFile, processesDir, "mysql", "vault", "clouddriver", "logs", "kubectl", lockFile:
 		return true
 	}
 	return strings.HasPrefix(name, "cluster-") || strings.HasPrefix(name, "bridge-") || strings.HasPrefix(name, "agent-")

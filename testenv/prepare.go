@@ -26,7 +26,7 @@ func Prepare(ctx context.Context, progress io.Writer, only ...string) error {
 		{"java", func() error { _, err := cache.Tool(ctx, build.Java()); return err }},
 		{"maven", func() error { _, err := cache.Tool(ctx, build.Maven()); return err }},
 	}
-	for _, program := range []build.Program{build.Kube(), build.Kwok(), build.Kubectl(), build.Bridge(), build.Agent(), build.CLI()} {
+	for _, program := range []build.Program{build.Kube(), build.Kwok(), build.Kubectl(), build.Vault(), build.Bridge(), build.Agent(), build.CLI()} {
 		steps = append(steps, preparation{program.Name, func() error { _, err := cache.Go(ctx, program); return err }})
 	}
 	steps = append(steps, preparation{"stages", func() error { _, err := cache.KwokStages(ctx); return err }})

@@ -52,3 +52,19 @@ func TestKubeServesTheDefaultNamespace(t *testing.T) {
 		t.Error("a second call started a second control plane")
 	}
 }
+
+func TestVaultServesBothWaysAndTakesMethods(t *testing.T) {
+	server := Vault(t)
+	if _, err := server.Call(t.Context(), "POST", "secret/data/a/b", map[string]any{"data": map[string]any{"k": "v"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"userpass", "approle", "kubernetes"} {
+		if _, err := server.Call(t.Context(), "POST", "sys/auth/"+method, map[string]any{"type": method}); err != nil {
+			t.Error(err)
+		}
+	}
+	server.URL = server.TLSURL
+	if _, err := server.Call(t.Context(), "GET", "secret/data/a/b", nil); err == nil {
+		t.Error("its certificate is trusted without its CA")
+	}
+}

@@ -56,6 +56,7 @@ type up struct {
 	clusters []*clusterPart
 
 	database  *mariadb
+	vault     *vaultPart // nil: not wanted
 	mysqlUp   *later[struct{}]
 	kubectl   *later[string]
 	bridge    *bridgePart
@@ -96,6 +97,13 @@ func newUp(options Options) (*up, error) {
 		return nil, err
 	}
 	u.env.MySQL.DSN = u.database.dsn(allUser)
+	if options.Vault {
+		if u.vault, err = newVaultPart(u.file("vault"), u.log("vault")); err != nil {
+			return nil, err
+		}
+		info := u.vault.info()
+		u.env.Vault = &info
+	}
 	if !options.WithoutFairlead {
 		if u.bridge, err = newBridgePart("bridge-0", u.file("bridge-0"), u.log("bridge-0"), u.database); err != nil {
 			return nil, err
@@ -172,6 +180,9 @@ func (u *up) run(outer context.Context) error {
 	}
 	part("mysql", u.startMySQL)
 	part("kubectl", u.buildKubectl)
+	if u.vault != nil {
+		part("vault", u.startVault)
+	}
 	for _, c := range u.clusters {
 		part("kube", func(ctx context.Context) error { return u.startCluster(ctx, c) })
 		if u.bridge != nil {

@@ -58,6 +58,7 @@ func upCommand(dir *string) *cobra.Command {
 	flags.IntVar(&options.Clusters, "clusters", 1, "how many clusters, each with an agent")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "use the running cluster of this administrator's file; two service accounts are made in it and stay")
 	flags.BoolVar(&options.WithoutFairlead, "without-fairlead", false, "no bridge, no agents, no plugin: a stock Clouddriver")
+	flags.BoolVar(&options.Vault, "vault", false, "a Vault server too, in memory")
 	flags.BoolVar(&foreground, "foreground", false, "stay, and end everything on Ctrl-C")
 	return command
 }
@@ -68,6 +69,9 @@ func describe(out io.Writer, env *testenv.Env) {
 	row := func(what, where string) { _, _ = fmt.Fprintf(table, "%s\t%s\n", what, where) }
 	if env.Clouddriver != nil {
 		row("Clouddriver "+env.Clouddriver.Version, env.Clouddriver.URL)
+	}
+	if env.Vault != nil {
+		row("Vault", env.Vault.URL+", "+env.Vault.TLSURL+" (token in "+env.Vault.TokenFile+")")
 	}
 	for _, bridge := range env.Bridges {
 		row("bridge", bridge.Admin+" (admin), "+bridge.Agents+" (agents)")

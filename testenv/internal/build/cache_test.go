@@ -175,7 +175,7 @@ func TestTheProjectsProgramsAreThoseThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []Program{Kube(), Kwok(), Kubectl(), Bridge(), Agent(), CLI()} {
+	for _, p := range []Program{Kube(), Kwok(), Kubectl(), Vault(), Bridge(), Agent(), CLI()} {
 		for _, source := range p.Sources {
 			if _, err := os.Stat(filepath.Join(root, p.Module, source)); err != nil {
 				t.Errorf("%s: %v", p.Name, err)

@@ -50,6 +50,14 @@ func Kwok() Program {
 	}
 }
 
+// Vault is a small real Vault server.
+func Vault() Program {
+	return Program{
+		Name: "vault", Module: "testenv/vault", Package: ".", Sources: []string{"."}, Static: true,
+		Slow: "3 minutes on two cores",
+	}
+}
+
 // Kubectl is what stock accounts and differential tests run.
 func Kubectl() Program {
 	return Program{
