@@ -107,6 +107,7 @@ func (b *Bridge) build() error {
 	b.registry = accounts.New(accounts.Options{
 		Store: b.store, Remover: b.cache, Bridge: cfg.Name, Version: b.version, Log: b.log,
 		ApplicationsTable: cats.TableName(cfg.Cache.TableNamespace, cats.Applications, false),
+		Policy:            func(account string) accounts.Policy { return policyOf(&cfg.Cache, account) },
 	})
 	b.tokens = identity.NewTokens(b.store, b.log)
 	b.history = operations.NewHistory(b.store, cfg.Name, cfg.Operations.Retention, b.log)
@@ -119,7 +120,7 @@ func (b *Bridge) build() error {
 		Bridge: cfg.Name, Tokens: b.tokens, Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
-		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Accounts: pluginAccounts{b.registry}, Runner: b.runner, Status: b.pluginStatus, Log: b.log,
+		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Accounts: pluginAccounts{b.registry, &cfg.Cache}, Runner: b.runner, Status: b.pluginStatus, Log: b.log,
 	})
 	if err != nil {
 		return err

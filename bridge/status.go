@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	"github.com/fairlead/fairlead/bridge/internal/admin"
 	"github.com/fairlead/fairlead/bridge/internal/plugin"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
@@ -127,25 +126,6 @@ func (b *Bridge) listSessions() []*adminv1.Session {
 	}
 	return list
 }
-
-// pluginAccounts is the registry as the plugin's endpoint sees it.
-type pluginAccounts struct{ registry *accounts.Registry }
-
-func (p pluginAccounts) List() (all []plugin.Account, complete bool) {
-	list, _, complete := p.registry.List()
-	all = make([]plugin.Account, len(list))
-	for i, a := range list {
-		all[i] = plugin.Account{Declared: a.Declared, Facts: a.Facts}
-	}
-	return all, complete
-}
-
-func (p pluginAccounts) Get(name string) (plugin.Account, bool) {
-	a, known := p.registry.Get(name)
-	return plugin.Account{Declared: a.Declared, Facts: a.Facts}, known
-}
-
-func (p pluginAccounts) Changed() <-chan struct{} { return p.registry.Changed() }
 
 func (b *Bridge) pluginStatus() plugin.Status {
 	all, connected := b.count()

@@ -157,6 +157,15 @@ func (t Type) SpinnakerKind() SpinnakerKind {
 // logical tells whether the type is one of the two that are not kinds.
 func (t Type) logical() bool { return t == Applications || t == Clusters }
 
+// NativeTypes returns the kinds that Clouddriver has a class for, sorted: what its cacheAll caches beside custom resources.
+func NativeTypes() []Type {
+	types := make([]Type, 0, len(natives))
+	for _, n := range natives {
+		types = append(types, n.kind)
+	}
+	return types
+}
+
 // DefaultTypes returns the kinds that stock Clouddriver caches unless it is configured otherwise
 // (KubernetesCachingAgent.SPINNAKER_UI_KINDS), sorted.
 func DefaultTypes() []Type {

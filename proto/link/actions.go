@@ -41,6 +41,13 @@ type Fetch struct {
 	Left int
 }
 
+// CacheBy tells the shell what to cache of an account, as the bridge's configuration says. It comes with each acceptance, mostly unchanged.
+type CacheBy struct {
+	Account string
+	// Policy is never nil.
+	Policy *linkv1.CachePolicy
+}
+
 // Disconnect asks the shell to send what NextSession still has, to close the connection and to call Agent.Lost if it has not yet.
 type Disconnect struct {
 	Code   linkv1.Close_Code
@@ -187,6 +194,7 @@ func (OpenStreams) action()     {}
 func (StartOperation) action()  {}
 func (CancelOperation) action() {}
 func (Fetch) action()           {}
+func (CacheBy) action()         {}
 func (Disconnect) action()      {}
 func (Declare) action()         {}
 func (StoreFacts) action()      {}

@@ -130,6 +130,11 @@ func (a *Agent) receiveVerdict(v *linkv1.AccountVerdict) {
 		return // withdrawn since
 	}
 	if v.GetAccepted() {
+		policy := v.GetCache()
+		if policy == nil {
+			policy = &linkv1.CachePolicy{} // of a bridge that does not know the field: its defaults
+		}
+		a.act(CacheBy{Account: acc.name, Policy: policy})
 		a.act(Note{What: NoteAccepted, Account: acc.name})
 		return
 	}

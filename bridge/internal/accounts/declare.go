@@ -29,17 +29,22 @@ func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, scope Scope
 	seen := map[string]string{}
 	for _, d := range declared {
 		reason := refuse(d.GetName(), scope)
+		policy := r.policy(d.GetName())
 		if other, twice := seen[store.Folded(d.GetName())]; twice && reason == "" {
 			reason = fmt.Sprintf("name: the agent declares %q and %q; names must differ in more than case", other, d.GetName())
 		}
 		if reason == "" {
 			seen[store.Folded(d.GetName())] = d.GetName()
 			var err error
-			if reason, err = r.declare(ctx, agent, d); err != nil {
+			if reason, err = r.declare(ctx, agent, policy.completes(d)); err != nil {
 				return nil, err
 			}
 		}
-		verdicts = append(verdicts, &linkv1.AccountVerdict{Account: d.GetName(), Accepted: reason == "", Reason: reason})
+		verdict := &linkv1.AccountVerdict{Account: d.GetName(), Accepted: reason == "", Reason: reason}
+		if verdict.GetAccepted() {
+			verdict.Cache = policy.Cache
+		}
+		verdicts = append(verdicts, verdict)
 	}
 	return verdicts, nil
 }

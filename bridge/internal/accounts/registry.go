@@ -50,7 +50,9 @@ type Options struct {
 	Version string
 	// ApplicationsTable is Clouddriver's table of applications, where its own accounts show.
 	ApplicationsTable string
-	Log               *slog.Logger
+	// Policy is what the bridge's configuration says about an account; nil: nothing about any.
+	Policy func(account string) Policy
+	Log    *slog.Logger
 }
 
 // Registry knows the accounts. Its methods may be called from any goroutine.

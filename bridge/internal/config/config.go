@@ -61,6 +61,8 @@ type Cache struct {
 	MaximumBodyBytes int
 	QueueBytes       int
 	Workers          int
+	// Policies say what is cached, by account; the first that covers an account holds.
+	Policies []CachePolicy
 }
 
 // Operations is how operations are run and remembered.

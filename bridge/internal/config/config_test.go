@@ -155,7 +155,7 @@ func TestTheTableOfKeysIsComplete(t *testing.T) {
 	if fields != len(keys) {
 		t.Errorf("%d fields, %d keys", fields, len(keys))
 	}
-	values := map[string]string{"text": "x", "true or false": "true", "a whole number": "123456", "a duration such as 15s": "77h", "a list": "x"}
+	values := map[string]string{"text": "x", "true or false": "true", "a whole number": "123456", "a duration such as 15s": "77h", "a list": "x", "a list of policies": "[{accounts: [x]}]"}
 	seen, variables := map[string]string{}, map[string]bool{}
 	base, err := parse(minimal, nil)
 	if err != nil {

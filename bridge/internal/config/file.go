@@ -75,7 +75,10 @@ func (r *reader) value(k *Key, n *yaml.Node) {
 	}
 	field := k.field(r.c)
 	list, isList := field.(*[]string)
+	policies, isPolicies := field.(*[]CachePolicy)
 	switch {
+	case isPolicies:
+		*policies = r.policies(n)
 	case isList && n.Kind == yaml.SequenceNode:
 		*list = nil
 		for _, item := range n.Content {

@@ -59,6 +59,8 @@ var keys = []Key{
 		func(c *Config) any { return &c.Cache.QueueBytes }},
 	{"cache.workers", "4", "Transactions that write the cache at once.",
 		func(c *Config) any { return &c.Cache.Workers }},
+	{"cache.policies", "", "What is cached, by account; the first policy that covers an account holds. See below.",
+		func(c *Config) any { return &c.Cache.Policies }},
 	{"operations.absentWait", "15s", "How long an operation waits for an agent that is not connected.",
 		func(c *Config) any { return &c.Operations.AbsentWait }},
 	{"operations.retention", "720h", "How long the history of operations is kept.",
@@ -104,6 +106,8 @@ func kind(field any) string {
 		return "a duration such as 15s"
 	case *[]string:
 		return "a list"
+	case *[]CachePolicy:
+		return "a list of policies"
 	}
 	return reflect.TypeOf(field).String()
 }
@@ -138,6 +142,8 @@ func set(field any, value string) (err error) {
 				*f = append(*f, part)
 			}
 		}
+	case *[]CachePolicy:
+		*f, err = parsePolicies(value)
 	}
 	return err
 }

@@ -22,6 +22,9 @@ func CheckPatterns(patterns []string) error {
 	return nil
 }
 
+// Matches tells whether a pattern covers a name, as enrolment tokens have them.
+func Matches(pattern, name string) bool { return matches(pattern, name) }
+
 // matches tells whether a pattern covers a name. * stands for any characters, none included; case counts.
 func matches(pattern, name string) bool {
 	parts := strings.Split(pattern, "*")
