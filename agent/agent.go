@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"github.com/fairlead/fairlead/agent/internal/server"
 	"github.com/fairlead/fairlead/agent/internal/session"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
 // Agent is an agent that has not started yet.
@@ -26,7 +27,15 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := session.New(session.Config{
+	s, err := session.New(sessionConfig(cfg, identity, log), served)
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{session: s, server: newServer(cfg, s, served, log)}, nil
+}
+
+func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger) session.Config {
+	return session.Config{
 		Address:   cfg.Clouddriver.Address,
 		Trust:     session.Trust{Pin: cfg.Clouddriver.TLS.Pin, CAFile: cfg.Clouddriver.TLS.CACertFile, ServerName: cfg.Clouddriver.TLS.ServerName},
 		Plaintext: cfg.Clouddriver.Insecure,
@@ -39,11 +48,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
 			Multiplier: cfg.Clouddriver.Backoff.Multiplier, Jitter: cfg.Clouddriver.Backoff.Jitter},
 		Agent: identity,
 		Log:   log,
-	}, served)
-	if err != nil {
-		return nil, err
 	}
-	return &Agent{session: s, server: newServer(cfg, s, served, log)}, nil
 }
 
 // Run serves until ctx ends, then takes its leave from the bridge. It owns every goroutine of the agent.
@@ -52,4 +57,24 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.session.Run(ctx) })
 	g.Go(func() error { return a.server.Run(ctx) })
 	return g.Wait()
+}
+
+// Leave takes the accounts of a configuration out of Clouddriver, with what is cached of them; nothing in their clusters changes. It returns
+// when a bridge has done so.
+func Leave(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	names := make([]string, 0, len(cfg.Accounts)+len(cfg.Refused))
+	for _, a := range cfg.Accounts {
+		names = append(names, a.Name)
+	}
+	// What makes an account unfit to be served is no reason for it to stay.
+	for _, r := range cfg.Refused {
+		if r.Name != "" {
+			names = append(names, r.Name)
+		}
+	}
+	if err := session.Leave(ctx, sessionConfig(cfg, describe(cfg), log), names); err != nil {
+		return err
+	}
+	log.Info("accounts have left Clouddriver", "accounts", names)
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/fairlead/fairlead/agent"
 	"github.com/fairlead/fairlead/agent/internal/config"
@@ -40,18 +41,15 @@ func command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&file, "config", "",
 		"configuration `FILE`; without it armory-agent.yml or fairlead-agent.yml is looked for in /opt/fairlead/config and /opt/armory/config")
-	root.AddCommand(configCommand(&file))
+	root.AddCommand(configCommand(&file), leaveCommand(&file))
 	return root
 }
 
 func run(ctx context.Context, file string) error {
-	settings, err := config.Load(config.Options{File: file})
+	settings, log, err := load(file)
 	if err != nil {
 		return err
 	}
-	log := settings.Logging.Logger(os.Stderr)
-	slog.SetDefault(log)
-	klog.SetSlogLogger(log.With("library", "client-go")) // its logger is the process's, so it is set here and nowhere else
 	for _, line := range settings.Notes {
 		level := slog.LevelInfo
 		if line.Warning {
@@ -64,4 +62,38 @@ func run(ctx context.Context, file string) error {
 		return err
 	}
 	return a.Run(ctx)
+}
+
+// load reads the configuration and makes the log that it asks for.
+func load(file string) (*config.Config, *slog.Logger, error) {
+	settings, err := config.Load(config.Options{File: file})
+	if err != nil {
+		return nil, nil, err
+	}
+	log := settings.Logging.Logger(os.Stderr)
+	slog.SetDefault(log)
+	klog.SetSlogLogger(log.With("library", "client-go")) // its logger is the process's, so it is set here and nowhere else
+	return settings, log, nil
+}
+
+func leaveCommand(file *string) *cobra.Command {
+	var patience time.Duration
+	leave := &cobra.Command{
+		Use:   "leave",
+		Short: "Take the configuration's accounts out of Clouddriver, and exit",
+		Long: "Takes the accounts of the configuration out of Clouddriver, with everything that is cached of them, before their agent is uninstalled.\n" +
+			"Nothing in their clusters changes. An agent that still runs with these accounts brings them back when it connects again.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, log, err := load(*file)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+			defer cancel()
+			return agent.Leave(ctx, settings, log)
+		},
+	}
+	leave.Flags().DurationVar(&patience, "timeout", time.Minute, "how long to try")
+	return leave
 }

@@ -237,6 +237,9 @@ func (c *connection) readSession(stream agentv1.AgentService_SessionClient) {
 		if w := frame.GetWelcome(); w != nil && c.isAccepted() {
 			c.welcome(w)
 		}
+		if v := frame.GetVerdict(); v.GetRemoved() && c.session.removal != nil {
+			c.session.removal(v)
+		}
 	}
 }
 

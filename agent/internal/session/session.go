@@ -57,6 +57,9 @@ type Session struct {
 	cfg    Config
 	dialer *dialer
 
+	// removal, if set before Run, is told what the bridge answers about an account that leaves.
+	removal func(*linkv1.AccountVerdict)
+
 	wakeSession, wakeInventory, wakeOperation, wakeActor chan struct{}
 	// clusters are watched by one goroutine for each account.
 	clusters sync.WaitGroup
