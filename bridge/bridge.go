@@ -6,6 +6,7 @@
 //	cache       writes Clouddriver's tables              identity   authority and enrolment tokens
 //	accounts    the registry of accounts
 //	operations  gives operations to sessions
+//	peer        sessions of other bridges (gRPC, peers.address)
 //	session     agents' sessions (gRPC, agents.address)
 //	plugin      Clouddriver's calls (plugin.address)     admin      operators' calls and probes (admin.address)
 package bridge
@@ -30,6 +31,7 @@ import (
 	"github.com/fairlead/fairlead/bridge/internal/config"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
+	"github.com/fairlead/fairlead/bridge/internal/peer"
 	"github.com/fairlead/fairlead/bridge/internal/plugin"
 	"github.com/fairlead/fairlead/bridge/internal/session"
 	"github.com/fairlead/fairlead/bridge/internal/store"
@@ -51,6 +53,7 @@ type Bridge struct {
 	tokens   *identity.Tokens
 	history  *operations.History
 	runner   *counted
+	peers    *peer.Client
 	sessions *session.Service
 	plugin   *plugin.Server
 	admin    *admin.Server
@@ -111,11 +114,12 @@ func (b *Bridge) build() error {
 	})
 	b.tokens = identity.NewTokens(b.store, b.log)
 	b.history = operations.NewHistory(b.store, cfg.Name, cfg.Operations.Retention, b.log)
-	router, err := operations.New(operations.Config{AbsentWait: cfg.Operations.AbsentWait, Accounts: b.registry, History: b.history, Log: b.log})
+	router, err := operations.New(operations.Config{AbsentWait: cfg.Operations.AbsentWait, Accounts: b.registry, History: b.history, Elsewhere: func() { b.peers.Look() }, Log: b.log})
 	if err != nil {
 		return err
 	}
 	b.runner = &counted{router: router}
+	b.peers = peer.NewClient(peer.Options{Self: cfg.Name, Router: router, Directory: b.store, Known: b.registry.Elsewhere, TLS: b.peerTLS, Log: b.log})
 	b.sessions = session.New(session.Config{
 		Bridge: cfg.Name, Tokens: b.tokens, Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router, Log: b.log,
 	})

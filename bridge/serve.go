@@ -38,6 +38,10 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 		return err
 	}
 	b.authority.Store(authority)
+	peers, err := b.listenPeers(running)
+	if err != nil {
+		return err
+	}
 	group, running := errgroup.WithContext(running)
 	parts, stop := context.WithCancel(running)
 	defer stop()
@@ -46,6 +50,10 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 	group.Go(func() error { return b.tokens.Run(parts) })
 	group.Go(func() error { return b.history.Run(parts) })
 	group.Go(func() error { return b.runner.router.Loop(parts) })
+	group.Go(func() error { return b.peers.Run(parts) })
+	if peers != nil {
+		group.Go(func() error { return b.servePeers(parts, peers, authority) })
+	}
 	group.Go(func() error { return b.awaitTemplates(parts) })
 	group.Go(func() error { return b.becomeReady(parts) })
 	group.Go(func() error {

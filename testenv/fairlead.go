@@ -57,6 +57,7 @@ func (b *bridgePart) config() map[string]any {
 		"keyFile":  b.file("key"),
 		"database": map[string]any{"dsn": b.database.dsn(bridgeUser)},
 		"agents":   map[string]any{"address": loopback(b.agents)},
+		"peers":    map[string]any{"address": "127.0.0.1:0"},
 		"plugin":   map[string]any{"address": loopback(b.plugin), "secretFile": b.file("plugin-secret")},
 		"admin":    map[string]any{"address": loopback(b.admin), "tokenFile": b.file("admin-token")},
 		"metrics":  map[string]any{"address": loopback(b.metric)},

@@ -168,13 +168,13 @@ func lost(reason string) *linkv1.Outcome {
 	return &linkv1.Outcome{State: linkv1.Outcome_STATE_RESULT_LOST, Reason: reason}
 }
 
-// resume answers a Start for an operation that is here: its output goes on where the caller stands.
+// resume answers a Start for an operation that is here: its output goes on where the caller stands. It may come a second time in one
+// session, when the bridge that asks was cut off from the bridge of the session and came back.
 func (l *ledger) resume(e *entry, s *linkv1.Start) {
-	if e.asked || e.abandoned {
-		// The same frame twice.
+	if e.abandoned {
 		return
 	}
-	e.asked = true
+	e.asked, e.told = true, false
 	offset := s.GetOutputOffset()
 	e.limit = max(e.limit, addClamped(offset, s.GetOutputCredit()))
 	e.window = max(e.window, min(s.GetOutputCredit(), maxWindow))

@@ -200,3 +200,32 @@ func (o *Operations) pick(op *openOperation) *operationSession {
 	}
 	return best
 }
+
+// Serves tells whether the session takes operations for the account.
+func (o *Operations) Serves(session, account string) bool {
+	s := o.sessions[session]
+	if s == nil {
+		return false
+	}
+	_, serves := s.accounts[account]
+	return serves
+}
+
+// Unserved lists the accounts, each once and sorted, that have an operation which waits for a session.
+func (o *Operations) Unserved() []string {
+	waiting := make(map[string]bool)
+	for _, op := range o.order {
+		if op.session == nil && !op.done {
+			waiting[op.Account] = true
+		}
+	}
+	accounts := make([]string, 0, len(waiting))
+	for account := range waiting {
+		accounts = append(accounts, account)
+	}
+	sort.Strings(accounts)
+	return accounts
+}
+
+// Knows tells whether an id on the wire is one of these operations.
+func (o *Operations) Knows(wire string) bool { return o.wires[wire] != nil }

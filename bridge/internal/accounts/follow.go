@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +19,9 @@ const (
 	// removalInterval is how often removals that a dead bridge left unfinished are looked for.
 	removalInterval = time.Minute
 )
+
+// Announce tells where other bridges reach this one, before Run; without it none does.
+func (r *Registry) Announce(address string) { r.address = address }
 
 // Run follows the database until ctx ends: what other bridges change, this bridge's heartbeat and its sessions. The tables must be there.
 func (r *Registry) Run(ctx context.Context) error {
@@ -82,10 +84,10 @@ func (r *Registry) poll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	elsewhere := map[string][]string{}
+	elsewhere := map[string][]store.Session{}
 	for _, s := range sessions {
 		if s.Bridge != r.o.Bridge && s.Age < bridgeSilence.Milliseconds() {
-			elsewhere[s.Account] = append(elsewhere[s.Account], s.Bridge)
+			elsewhere[s.Account] = append(elsewhere[s.Account], s)
 		}
 	}
 	r.take(before, revisions, rows, elsewhere)
@@ -93,7 +95,7 @@ func (r *Registry) poll(ctx context.Context) error {
 }
 
 // take merges what poll read when Registry.stored was before. What this bridge stored in the meantime is newer and stays.
-func (r *Registry) take(before uint64, revisions map[string]uint64, rows []store.Account, elsewhere map[string][]string) {
+func (r *Registry) take(before uint64, revisions map[string]uint64, rows []store.Account, elsewhere map[string][]store.Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, known := range r.accounts {
@@ -113,9 +115,7 @@ func (r *Registry) take(before uint64, revisions map[string]uint64, rows []store
 		r.put(row.Name, a)
 	}
 	for name, a := range r.accounts {
-		bridges := elsewhere[name]
-		slices.Sort(bridges)
-		a.elsewhere = slices.Compact(bridges)
+		a.elsewhere = elsewhere[name]
 	}
 	if !r.complete {
 		r.complete = true
@@ -200,12 +200,12 @@ func (r *Registry) followSessions(ctx context.Context) error {
 			attempt, cancel := context.WithTimeout(ctx, 2*heartbeatInterval)
 			defer cancel()
 			if !announced {
-				if err := r.o.Store.StartBridge(attempt, r.o.Bridge, r.o.Version); err != nil {
+				if err := r.o.Store.StartBridge(attempt, r.o.Bridge, r.o.Version, r.address); err != nil {
 					return err
 				}
 				announced = true
 			}
-			if err := r.o.Store.Heartbeat(attempt, r.o.Bridge, r.o.Version); err != nil {
+			if err := r.o.Store.Heartbeat(attempt, r.o.Bridge, r.o.Version, r.address); err != nil {
 				return err
 			}
 			return r.writeSessions(attempt)

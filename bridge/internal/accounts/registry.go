@@ -57,7 +57,8 @@ type Options struct {
 
 // Registry knows the accounts. Its methods may be called from any goroutine.
 type Registry struct {
-	o Options
+	o       Options
+	address string
 
 	mu       sync.Mutex
 	accounts map[string]*account
@@ -84,7 +85,7 @@ type account struct {
 	facts     *linkv1.Facts
 	agent     string
 	lastSeen  time.Time
-	elsewhere []string
+	elsewhere []store.Session
 	revision  uint64 // of the database's row
 	stored    uint64 // Registry.stored when this bridge changed it last
 }
@@ -99,8 +100,23 @@ func New(o Options) *Registry {
 
 // view is an account as callers see it. The lock is held.
 func (r *Registry) view(a *account) Account {
+	var bridges []string
+	for _, s := range a.elsewhere {
+		bridges = append(bridges, s.Bridge)
+	}
+	slices.Sort(bridges)
 	return Account{Declared: a.declared, Facts: a.facts, Agent: a.agent, LastSeen: a.lastSeen,
-		Sessions: slices.Sorted(maps.Keys(r.serving[a.declared.GetName()])), Elsewhere: a.elsewhere}
+		Sessions: slices.Sorted(maps.Keys(r.serving[a.declared.GetName()])), Elsewhere: slices.Compact(bridges)}
+}
+
+// Elsewhere are the sessions of an account at other bridges, as the last look into the database found them.
+func (r *Registry) Elsewhere(account string) []store.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.accounts[account]; a != nil {
+		return a.elsewhere
+	}
+	return nil
 }
 
 // List returns all accounts sorted by name. The revision changes with each change that Clouddriver sees. complete is false while

@@ -40,7 +40,7 @@ func Configure(t testing.TB, dsn string) *config.Config {
 	if err := identity.CreateKey(key); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Parse("", fmt.Appendf(nil, `{name: test-bridge, keyFile: %q, database: {dsn: %q}, plugin: {secretFile: %q, address: %q}, admin: {tokenFile: %q, address: %q}, agents: {address: %q}, metrics: {address: %q}}`,
+	c, err := config.Parse("", fmt.Appendf(nil, `{name: test-bridge, keyFile: %q, database: {dsn: %q}, plugin: {secretFile: %q, address: %q}, admin: {tokenFile: %q, address: %q}, agents: {address: %q}, peers: {address: "127.0.0.1:0"}, metrics: {address: %q}}`,
 		key, dsn, filepath.Join(dir, "secret"), address(t), filepath.Join(dir, "token"), address(t), address(t), address(t)), func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)

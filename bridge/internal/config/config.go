@@ -18,6 +18,7 @@ type Config struct {
 	KeyFile    string
 	Database   Database
 	Agents     Agents
+	Peers      Peers
 	Plugin     Plugin
 	Admin      Admin
 	Metrics    Metrics
@@ -38,6 +39,12 @@ type Agents struct {
 	Address   string
 	Plaintext bool
 	TLSNames  []string
+}
+
+// Peers is where other bridges dial.
+type Peers struct {
+	Address   string
+	Advertise string
 }
 
 // Plugin is where Clouddriver's plugin calls.

@@ -126,7 +126,7 @@ func (a *Authority) Pin() string {
 // ServerConfig is the TLS configuration of a listener that agents dial. Its certificate is made when it is first needed and again
 // before it expires, and is valid for the names and addresses given. It comes with the authority's, which agents pin.
 func (a *Authority) ServerConfig(names []string) *tls.Config {
-	server := &serverCertificate{authority: a, names: names}
+	server := &renewing{issue: func(now time.Time) (*tls.Certificate, error) { return a.issueServer(names, now) }}
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2"},
@@ -134,47 +134,31 @@ func (a *Authority) ServerConfig(names []string) *tls.Config {
 	}
 }
 
-// serverCertificate is a certificate that renews itself.
-type serverCertificate struct {
-	authority *Authority
-	names     []string
+// renewing is a certificate that renews itself.
+type renewing struct {
+	issue func(now time.Time) (*tls.Certificate, error)
 
 	mu      sync.Mutex
 	current *tls.Certificate
 	renew   time.Time
 }
 
-func (s *serverCertificate) get(now time.Time) (*tls.Certificate, error) {
+func (s *renewing) get(now time.Time) (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != nil && now.Before(s.renew) {
 		return s.current, nil
 	}
-	made, err := s.authority.issue(s.names, now)
+	made, err := s.issue(now)
 	if err != nil {
-		return nil, fmt.Errorf("make the server certificate: %w", err)
+		return nil, fmt.Errorf("make the bridge's certificate: %w", err)
 	}
 	s.current, s.renew = made, now.Add(serverLife*2/3)
 	return made, nil
 }
 
-func (a *Authority) issue(names []string, now time.Time) (*tls.Certificate, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	serial, err := serialNumber()
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "Fairlead bridge"},
-		NotBefore:    now.Add(-backdate),
-		NotAfter:     now.Add(serverLife),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
+func (a *Authority) issueServer(names []string, now time.Time) (*tls.Certificate, error) {
+	template := &x509.Certificate{NotAfter: now.Add(serverLife), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -182,6 +166,21 @@ func (a *Authority) issue(names []string, now time.Time) (*tls.Certificate, erro
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
+	return a.issue(template, now)
+}
+
+// issue makes a key and a certificate of a bridge; the template gives names, usage and end.
+func (a *Authority) issue(template *x509.Certificate, now time.Time) (*tls.Certificate, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	if template.SerialNumber, err = serialNumber(); err != nil {
+		return nil, err
+	}
+	template.Subject = pkix.Name{CommonName: "Fairlead bridge"}
+	template.NotBefore = now.Add(-backdate)
+	template.KeyUsage = x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &private.PublicKey, a.key)
 	if err != nil {
 		return nil, err

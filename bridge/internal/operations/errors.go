@@ -31,7 +31,7 @@ func (e *AbsentError) Error() string {
 		waited = fmt.Sprintf("; waited %s", e.Waited.Round(time.Second))
 	}
 	if len(e.Elsewhere) > 0 {
-		return fmt.Sprintf("agent for account %q is not connected to this bridge but to %s%s; nothing was changed; let each replica of Clouddriver have an agent of it",
+		return fmt.Sprintf("agent for account %q is connected to bridge %s, which this bridge does not reach%s; nothing was changed; see peers.address and peers.advertise there",
 			e.Account, strings.Join(e.Elsewhere, ", "), waited)
 	}
 	return fmt.Sprintf("agent for account %q is not connected (%s)%s; nothing was changed", e.Account, seen, waited)

@@ -46,7 +46,10 @@ type Config struct {
 	AbsentWait time.Duration
 	Accounts   *accounts.Registry
 	History    *History
-	Log        *slog.Logger
+	// Elsewhere, if set, is called when an operation waits for a session and this bridge has none of its account: other bridges
+	// may have. It must not block.
+	Elsewhere func()
+	Log       *slog.Logger
 }
 
 // Router gives operations to sessions and outcomes to callers.
@@ -77,9 +80,21 @@ func (r *Router) Loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			r.step(func(now time.Time) { r.tracker.Tick(now) })
+			r.step(func(now time.Time) {
+				r.tracker.Tick(now)
+				for _, s := range r.streams {
+					s.forgetRelayed(now)
+				}
+			})
 		}
 	}
+}
+
+// Unserved lists the accounts that have an operation which waits for a session.
+func (r *Router) Unserved() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tracker.Unserved()
 }
 
 // step feeds the tracker and hands on what that brought about.
@@ -142,6 +157,9 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	})
 	if err != nil {
 		return nil, &busyError{err}
+	}
+	if len(known.Sessions) == 0 && r.cfg.Elsewhere != nil {
+		r.cfg.Elsewhere()
 	}
 	finished, err := r.wait(ctx, request.ID, c, output)
 	outcome := finished.Outcome

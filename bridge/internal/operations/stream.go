@@ -11,13 +11,20 @@ type Stream struct {
 	// Wake gets a value when Next may have a frame.
 	Wake chan struct{}
 
-	router  *Router
-	session string
+	router            *Router
+	session, instance string
+
+	// Guarded by Router.mu: what other bridges send through this session (relay.go).
+	draining  bool
+	relays    map[*Relay]bool
+	relayed   map[string]*relayed
+	down      []*linkv1.OperationDown
+	relayNext bool
 }
 
 // Open tells that a session's operations stream is up; instance names its agent's process.
 func (r *Router) Open(session, instance string) *Stream {
-	s := &Stream{Wake: make(chan struct{}, 1), router: r, session: session}
+	s := &Stream{Wake: make(chan struct{}, 1), router: r, session: session, instance: instance, relays: map[*Relay]bool{}, relayed: map[string]*relayed{}}
 	r.step(func(now time.Time) {
 		r.streams[session] = s
 		r.tracker.Open(now, session, instance)
@@ -29,13 +36,26 @@ func (r *Router) Open(session, instance string) *Stream {
 func (s *Stream) Next() *linkv1.OperationDown {
 	s.router.mu.Lock()
 	defer s.router.mu.Unlock()
-	return s.router.tracker.Next(time.Now(), s.session)
+	// This bridge's operations and those of others take turns.
+	if s.relayNext = !s.relayNext; s.relayNext {
+		if frame := s.nextRelayed(); frame != nil {
+			return frame
+		}
+	}
+	if frame := s.router.tracker.Next(time.Now(), s.session); frame != nil {
+		return frame
+	}
+	return s.nextRelayed()
 }
 
 // Received takes a frame from the agent. An error means that it broke the protocol: close the session.
 func (s *Stream) Received(frame *linkv1.OperationUp) error {
 	var err error
-	s.router.step(func(now time.Time) { err = s.router.tracker.Received(now, s.session, frame) })
+	s.router.step(func(now time.Time) {
+		if !s.passUp(frame) {
+			err = s.router.tracker.Received(now, s.session, frame)
+		}
+	})
 	return err
 }
 
@@ -51,12 +71,22 @@ func (r *Router) Withdraw(session, account string) {
 
 // Drain tells that nothing new shall go to a session.
 func (r *Router) Drain(session string) {
-	r.step(func(now time.Time) { r.tracker.Drain(now, session) })
+	r.step(func(now time.Time) {
+		if s := r.streams[session]; s != nil {
+			s.draining = true
+		}
+		r.tracker.Drain(now, session)
+	})
 }
 
 // Lost tells that a session is over. Operations that it had wait for the same agent process to come back.
 func (r *Router) Lost(session string) {
 	r.step(func(now time.Time) {
+		if s := r.streams[session]; s != nil {
+			for relay := range s.relays {
+				relay.end(ErrNoSession)
+			}
+		}
 		delete(r.streams, session)
 		r.tracker.Lost(now, session)
 	})
@@ -66,5 +96,6 @@ func (r *Router) Lost(session string) {
 func (r *Router) Busy(session string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tracker.Busy(session)
+	s := r.streams[session]
+	return r.tracker.Busy(session) || s != nil && s.relaying()
 }

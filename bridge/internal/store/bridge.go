@@ -19,31 +19,33 @@ type Bridge struct {
 
 // Session is a row of fairlead_session: an agent that serves an account at a bridge.
 type Session struct {
-	Account  string
-	Session  string
-	Bridge   string
+	Account string
+	Session string
+	Bridge  string
+	// Address is where other bridges reach its bridge; empty: not at all.
+	Address  string
 	Agent    string
 	Instance string
 	// Milliseconds since its bridge's last heartbeat: long when the bridge is gone.
 	Age int64
 }
 
-// StartBridge announces a bridge. Sessions that an earlier process of the same name left behind end.
-func (s *Store) StartBridge(ctx context.Context, name, version string) error {
+// StartBridge announces a bridge and where others reach it. Sessions that an earlier process of the same name left behind end.
+func (s *Store) StartBridge(ctx context.Context, name, version, address string) error {
 	return s.inTransaction(ctx, func(tx *sql.Tx) error {
 		if err := endSessions(ctx, tx, `s.bridge = ?`, name); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO fairlead_bridge (name, version, started, heartbeat) VALUES (?, ?, `+now+`, `+now+`)
- ON DUPLICATE KEY UPDATE version = VALUES(version), started = VALUES(started), heartbeat = VALUES(heartbeat)`, name, version)
+		_, err := tx.ExecContext(ctx, `INSERT INTO fairlead_bridge (name, version, address, started, heartbeat) VALUES (?, ?, ?, `+now+`, `+now+`)
+ ON DUPLICATE KEY UPDATE version = VALUES(version), address = VALUES(address), started = VALUES(started), heartbeat = VALUES(heartbeat)`, name, version, address)
 		return err
 	})
 }
 
 // Heartbeat says that the bridge lives. It touches one row that nobody else locks.
-func (s *Store) Heartbeat(ctx context.Context, name, version string) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO fairlead_bridge (name, version, started, heartbeat) VALUES (?, ?, `+now+`, `+now+`)
- ON DUPLICATE KEY UPDATE heartbeat = VALUES(heartbeat)`, name, version)
+func (s *Store) Heartbeat(ctx context.Context, name, version, address string) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO fairlead_bridge (name, version, address, started, heartbeat) VALUES (?, ?, ?, `+now+`, `+now+`)
+ ON DUPLICATE KEY UPDATE heartbeat = VALUES(heartbeat)`, name, version, address)
 	return err
 }
 
@@ -119,10 +121,29 @@ func endSessions(ctx context.Context, tx *sql.Tx, condition string, args ...any)
 	return err
 }
 
+const sessionColumns = `SELECT s.account, s.session, s.bridge, b.address, s.agent, s.instance, CAST(` + now + ` AS SIGNED) - b.heartbeat
+ FROM fairlead_session s JOIN fairlead_bridge b ON b.name = s.bridge`
+
 // Sessions lists the sessions of all bridges.
 func (s *Store) Sessions(ctx context.Context) ([]Session, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT s.account, s.session, s.bridge, s.agent, s.instance, CAST(`+now+` AS SIGNED) - b.heartbeat
- FROM fairlead_session s JOIN fairlead_bridge b ON b.name = s.bridge`)
+	return s.sessions(ctx, sessionColumns)
+}
+
+// SessionsOf lists the sessions that serve some accounts (primary key), those of each account by the session's id.
+func (s *Store) SessionsOf(ctx context.Context, accounts []string) ([]Session, error) {
+	var list []Session
+	for part := range slices.Chunk(accounts, statementRows) {
+		found, err := s.sessions(ctx, sessionColumns+` WHERE s.account IN (`+strings.Repeat(",?", len(part))[1:]+`) ORDER BY s.account, s.session`, anys(part)...)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
+	}
+	return list, nil
+}
+
+func (s *Store) sessions(ctx context.Context, query string, args ...any) ([]Session, error) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -130,7 +151,7 @@ func (s *Store) Sessions(ctx context.Context) ([]Session, error) {
 	var list []Session
 	for rows.Next() {
 		var v Session
-		if err := rows.Scan(&v.Account, &v.Session, &v.Bridge, &v.Agent, &v.Instance, &v.Age); err != nil {
+		if err := rows.Scan(&v.Account, &v.Session, &v.Bridge, &v.Address, &v.Agent, &v.Instance, &v.Age); err != nil {
 			return nil, err
 		}
 		list = append(list, v)

@@ -28,7 +28,7 @@ type Store struct {
 	db  *sql.DB
 	log *slog.Logger
 	// Where the database is, without user and password.
-	address string
+	host, address string
 }
 
 // lockWaitSeconds bounds how long a statement waits for a row lock. An attach waits for the transactions that hold the
@@ -86,7 +86,7 @@ func Open(o Options) (*Store, error) {
 	db.SetMaxIdleConns(limit)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	db.SetConnMaxLifetime(30 * time.Minute)
-	return &Store{db: db, log: o.Log, address: cfg.Addr + "/" + cfg.DBName}, nil
+	return &Store{db: db, log: o.Log, host: cfg.Addr, address: cfg.Addr + "/" + cfg.DBName}, nil
 }
 
 // Close closes all connections.
@@ -94,6 +94,9 @@ func (s *Store) Close() error { return s.db.Close() }
 
 // Address is where the database is, for people: host, port and name.
 func (s *Store) Address() string { return s.address }
+
+// Host is the database server's address, host and port, or a socket's path.
+func (s *Store) Host() string { return s.host }
 
 // Ping asks the database for an answer.
 func (s *Store) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }

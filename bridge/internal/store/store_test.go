@@ -228,7 +228,7 @@ func sessions(t *testing.T, d *storetest.DB) {
 	if _, err := s.PutAccount(ctx, "a", "{}", "agent"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.StartBridge(ctx, "b1", "1"); err != nil {
+	if err := s.StartBridge(ctx, "b1", "1", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.PutSessions(ctx, []store.Session{{Account: "a", Session: "s1", Bridge: "b1", Agent: "x", Instance: "i"}, {Account: "a", Session: "s2", Bridge: "b1", Agent: "x", Instance: "i"}}); err != nil {
@@ -246,7 +246,7 @@ func sessions(t *testing.T, d *storetest.DB) {
 	// A bridge that comes again ends what it left behind, at its last heartbeat.
 	d.Exec(t, `UPDATE fairlead_bridge SET heartbeat = 123`)
 	d.Exec(t, `UPDATE fairlead_account SET last_seen = 5`)
-	if err := s.StartBridge(ctx, "b1", "2"); err != nil {
+	if err := s.StartBridge(ctx, "b1", "2", "10.0.0.1:9093"); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := s.Accounts(ctx, []string{"a"}); err != nil || list[0].LastSeen != 123 {
