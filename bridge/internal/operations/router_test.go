@@ -279,9 +279,9 @@ func woken(t *testing.T, d *storetest.DB) {
 
 func TestAbsentErrorsSayWhatIsKnown(t *testing.T) {
 	for want, err := range map[string]*AbsentError{
-		`agent for account "a" is not connected (never seen); did not wait; nothing was changed`:           {Account: "a"},
-		`agent for account "a" is not connected (last seen 4m12s ago); waited 15s; nothing was changed`:    {Account: "a", LastSeen: time.Now(), Since: 252 * time.Second, Waited: 15 * time.Second},
-		`agent for account "a" is not connected to this bridge but to b1, b2; waited 15s; nothing was cha`: {Account: "a", Elsewhere: []string{"b1", "b2"}, Waited: 15 * time.Second},
+		`agent for account "a" is not connected (never seen); did not wait; nothing was changed`:                             {Account: "a"},
+		`agent for account "a" is not connected (last seen 4m12s ago); waited 15s; nothing was changed`:                      {Account: "a", LastSeen: time.Now(), Since: 252 * time.Second, Waited: 15 * time.Second},
+		`agent for account "a" is connected to bridge b1, b2, which this bridge does not reach; waited 15s; nothing was cha`: {Account: "a", Elsewhere: []string{"b1", "b2"}, Waited: 15 * time.Second},
 	} {
 		if got := err.Error(); !strings.HasPrefix(got, want) {
 			t.Errorf("%q, want %q", got, want)
