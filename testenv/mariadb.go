@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -214,6 +215,9 @@ func (m *mariadb) firstStatements() []string {
 	}
 	return statements
 }
+
+// CacheTemplates are the statements that make the templates of Clouddriver's cache tables, for a database that testenv did not start.
+func CacheTemplates() []string { return slices.Clone(catsTemplates) }
 
 // catsTemplates are the tables of which Clouddriver and the bridge copy the cache tables of each kind, as Clouddriver's
 // migration 20181120-cats and its successors leave them.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/fairlead/fairlead/bridge/internal/cache"
@@ -85,6 +86,36 @@ func (b *bench) await(done <-chan cache.Result) cache.Result {
 	}
 }
 
+// until waits for a condition.
+func (b *bench) until(what string, f func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// value reads a metric; label is the value of its only label, if it has one.
+func value(t *testing.T, metrics prometheus.Gatherer, name, label string) (sum float64) {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if label == "" || m.GetLabel()[0].GetValue() == label {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
 func (b *bench) mustWrite(account string, epoch uint64, changes ...*linkv1.Change) {
 	b.t.Helper()
 	if r := b.write(account, epoch, changes...); r.Err != nil || len(r.Rejected) > 0 {
@@ -100,15 +131,20 @@ func pod(name string) *linkv1.Key { return key("pod", "web", name) }
 
 // body is what an agent would render, more or less.
 func body(account string, k *linkv1.Key, extra string) []byte {
-	id, err := cats.Key{Type: cats.Type(k.GetType()), Scope: k.GetScope(), Name: k.GetName()}.ID(account)
-	if err != nil {
-		panic(err)
-	}
+	id := bodyID(account, k)
 	if k.GetType() == "applications" || k.GetType() == "clusters" {
 		return fmt.Appendf(nil, `{"attributes":{"name":%q},"id":%q,"relationships":{"pod":[],"service":[]},"ttlSeconds":600}`, k.GetName(), id)
 	}
 	return fmt.Appendf(nil, `{"attributes":{"apiVersion":"v1","fullResourceName":"%[1]s %[3]s","kind":"%[1]s","manifest":{"kind":"Any","x":%[4]q},"moniker":{"app":"web","cluster":"pod %[3]s","sequence":3},"name":"%[3]s","namespace":"%[2]s"},"id":"%[5]s","relationships":{"pod":[],"service":[]},"ttlSeconds":-1}`,
 		k.GetType(), k.GetScope(), k.GetName(), extra, id)
+}
+
+func bodyID(account string, k *linkv1.Key) string {
+	id, err := cats.Key{Type: cats.Type(k.GetType()), Scope: k.GetScope(), Name: k.GetName()}.ID(account)
+	if err != nil {
+		panic(err)
+	}
+	return id
 }
 
 func put(account string, k *linkv1.Key, extra string) *linkv1.Change {
@@ -136,25 +172,26 @@ var podRows = &linkv1.Group{Type: "pod"}
 func TestCacheOnARealServer(t *testing.T) {
 	server := storetest.Start(t)
 	for name, test := range map[string]func(*testing.T, *storetest.Server, *storetest.DB){
-		"rows and links look as Clouddriver's do":                                 rowsAndLinks,
-		"a repeated write changes no row and keeps last_updated":                  repeated,
-		"a write of an old epoch changes nothing, others in its transaction do":   fenced,
-		"an attach while writes flow lets none of the old epoch through after it": attachDuringLoad,
-		"writes of an account take effect in order":                               order,
-		"a row that the database refuses is rejected alone":                       poison,
-		"what is wrong with a body is said, and the rest stored":                  badBodies,
-		"names that MySQL takes for the same":                                     folding,
-		"a snapshot is compared, listed and swept":                                snapshot,
-		"leftovers of polling are swept when asked":                               leftovers,
-		"an account is removed from every table, and no other":                    removal,
-		"a removed account that attaches again keeps what it writes":              removalOvertaken,
-		"an account's groups are found":                                           types,
-		"writes on killed connections are tried again":                            kills,
-		"writes that lose a deadlock are tried again":                             deadlocks,
-		"a table that was dropped comes back":                                     dropped,
-		"a full queue blocks until there is room":                                 full,
-		"digests of many accounts are right":                                      manyDigests,
-		"a stopped writer ends what waits":                                        stopped,
+		"rows and links look as Clouddriver's do":                                  rowsAndLinks,
+		"a repeated write changes no row and keeps last_updated":                   repeated,
+		"a write of an old epoch changes nothing, others in its transaction do":    fenced,
+		"an attach while writes flow lets none of the old epoch through after it":  attachDuringLoad,
+		"writes of an account take effect in order":                                order,
+		"a row that the database refuses is rejected alone":                        poison,
+		"what is wrong with a body is said, and the rest stored":                   badBodies,
+		"names that MySQL takes for the same":                                      folding,
+		"a snapshot is compared, listed and swept":                                 snapshot,
+		"leftovers of polling are swept when asked":                                leftovers,
+		"an account is removed from every table, and no other":                     removal,
+		"a removed account that attaches again keeps what it writes":               removalOvertaken,
+		"an account's groups are found":                                            types,
+		"writes on killed connections are tried again":                             kills,
+		"writes that lose a deadlock are tried again":                              deadlocks,
+		"stock accounts write and evict beside ours, and nobody's statement fails": stockBeside,
+		"a table that was dropped comes back":                                      dropped,
+		"a full queue blocks until there is room":                                  full,
+		"digests of many accounts are right":                                       manyDigests,
+		"a stopped writer ends what waits":                                         stopped,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, server, server.Database(t)) })
 	}

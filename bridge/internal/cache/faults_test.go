@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead/fairlead/bridge/internal/cache"
 	"github.com/fairlead/fairlead/bridge/internal/store/storetest"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -101,32 +103,51 @@ func kills(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 }
 
 func deadlocks(t *testing.T, _ *storetest.Server, d *storetest.DB) {
-	b := newBench(t, d, cache.Options{Workers: 1})
-	count := func() string {
-		return b.Strings(t, "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'INNODB_DEADLOCKS'")[0]
-	}
-	before := count()
-	const accounts = 6
-	load(t, b, accounts, 60, func(ctx context.Context) {
-		for n := 0; ctx.Err() == nil; n++ {
-			tx, err := b.SQL.BeginTx(t.Context(), nil)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			// The writer goes from the first account to the last.
-			for i := accounts - 1; i >= 0 && err == nil; i-- {
-				_, err = tx.ExecContext(t.Context(), `UPDATE cats_v1_pod SET application = ? WHERE id = ? AND agent = ?`, fmt.Sprint(n),
-					fmt.Sprintf("kubernetes.v2:infrastructure:pod:a%d:web:x", i), fmt.Sprintf("a%d/KubernetesCoreCachingAgent[1/1]", i))
-				time.Sleep(time.Millisecond)
-			}
-			_ = tx.Rollback()
+	metrics := prometheus.NewRegistry()
+	b := newBench(t, d, cache.Options{Workers: 1, Metrics: metrics})
+	epoch := b.attach("a")
+	b.mustWrite("a", epoch, put("a", pod("x"), "0"), put("a", pod("y"), "0"))
+	b.Exec(t, "CREATE TABLE weight (n INT PRIMARY KEY)")
+	before := b.Deadlocks(t)
+	const rounds = 3
+	for n := range rounds {
+		tx, err := b.SQL.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	after := count()
-	t.Logf("deadlocks on the server: %s before, %s after", before, after)
-	if before == after {
-		t.Error("no deadlock came about")
+		touch := func(name string) {
+			if _, err := tx.ExecContext(t.Context(), `UPDATE cats_v1_pod SET application = ? WHERE id = ?`, fmt.Sprint(n), bodyID("a", pod(name))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// The heavier transaction wins.
+		for i := range 300 {
+			if _, err := tx.ExecContext(t.Context(), "INSERT INTO weight VALUES (?)", 1000*(n+1)+i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		touch("y")
+		done := b.submit("a", epoch, put("a", pod("x"), fmt.Sprint("new", n)), put("a", pod("y"), fmt.Sprint("new", n)))
+		b.until("the writer waits for the row that the other one has", func() bool {
+			time.Sleep(150 * time.Millisecond) // the server renews this table when nobody has read it for 100 ms
+			return len(b.Strings(t, "SELECT trx_id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'")) > 0
+		})
+		touch("x")
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if r := b.await(done); r.Err != nil || len(r.Rejected) > 0 {
+			t.Errorf("the write ended with %v, rejected %v", r.Err, r.Rejected)
+		}
+	}
+	if n := b.Count(t, "cats_v1_pod", "body LIKE ?", fmt.Sprintf(`%%"new%d"%%`, rounds-1)); n != 2 {
+		t.Errorf("%d rows have the last state, want 2", n)
+	}
+	if n := b.Deadlocks(t) - before; n != rounds {
+		t.Errorf("%d deadlocks came about, want %d", n, rounds)
+	}
+	if n := value(t, metrics, "fairlead_bridge_cache_retries_total", "conflict"); n != rounds {
+		t.Errorf("%g retries were counted, want %d", n, rounds)
 	}
 }
 

@@ -193,7 +193,7 @@ func leftovers(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	for _, agent := range []string{"a/KubernetesCoreCachingAgent[1/3]", "a/KubernetesCoreCachingAgent[2/3]", "ab/KubernetesCoreCachingAgent[1/3]", "A/KubernetesCoreCachingAgent[1/3]"} {
 		account, _, _ := strings.Cut(agent, "/")
 		b.Exec(t, `INSERT INTO cats_v1_pod (id, agent, body_hash, body, last_updated) VALUES (?, ?, '', '{}', 1)`, "kubernetes.v2:infrastructure:pod:"+account+":web:"+map[bool]string{true: "q", false: "p"}[account == "A"], agent)
-		b.Exec(t, `INSERT INTO cats_v1_replicaSet_rel (uuid, id, rel_id, rel_agent, rel_type, last_updated) VALUES (LEFT(UPPER(MD5(?)), 26), 'x', 'y', CONCAT('pod:', ?), 'pod', 1)`, agent, agent)
+		b.Exec(t, `INSERT INTO cats_v1_replicaSet_rel (uuid, id, rel_id, rel_agent, rel_type, last_updated) VALUES (LEFT(UPPER(SHA2(?, 256)), 26), 'x', 'y', CONCAT('pod:', ?), 'pod', 1)`, agent, agent)
 	}
 	if n, err := b.writer.SweepLeftovers(t.Context(), store.Fence{Account: "a", Holder: "instance", Epoch: epoch}, podRows); err != nil || n != 2 {
 		t.Errorf("swept %d rows, %v", n, err)

@@ -96,7 +96,7 @@ func (w *Writer) changes(tasks []*task, fenced map[string]bool) []store.TableCha
 		it := last[id]
 		c := byType[it.typ]
 		if c == nil {
-			c = &store.TableChange{Rows: w.rowTable(it.typ), Links: w.linkTable(it.typ), Folds: !lowerCaseNames[it.typ]}
+			c = &store.TableChange{Rows: w.rowTable(it.typ), Links: w.linkTable(it.typ), Folds: !lowerCaseNames[it.typ], Shared: it.typ == cats.Applications}
 			byType[it.typ] = c
 		}
 		switch {

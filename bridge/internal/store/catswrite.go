@@ -39,6 +39,8 @@ type TableChange struct {
 	// Folds says that ids of this type may be equal under the collation although they differ. Rows that could not be
 	// stored for that reason are then reported.
 	Folds bool
+	// Shared says that Clouddriver's own accounts delete rows of the type whoever wrote them.
+	Shared bool
 }
 
 // CacheResult is what a committed cache transaction did.
@@ -82,11 +84,7 @@ func (s *Store) WriteCache(ctx context.Context, fences []Fence, changes func(fen
 }
 
 func applyTable(ctx context.Context, tx *sql.Tx, t *TableChange, result *CacheResult) error {
-	// Deletes first: an id that goes may make room for one that is equal under the collation.
-	if err := deleteCacheRows(ctx, tx, t, result); err != nil {
-		return fmt.Errorf("delete from %s: %w", t.Rows, err)
-	}
-	if err := putCacheRows(ctx, tx, t, result); err != nil {
+	if err := applyRows(ctx, tx, t, result); err != nil {
 		return fmt.Errorf("write %s: %w", t.Rows, err)
 	}
 	if err := deleteCacheLinks(ctx, tx, t, result); err != nil {
@@ -98,29 +96,28 @@ func applyTable(ctx context.Context, tx *sql.Tx, t *TableChange, result *CacheRe
 	return nil
 }
 
-func compareRows(a, b Row) int {
-	if c := strings.Compare(a.ID, b.ID); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Agent, b.Agent)
-}
-
-func putCacheRows(ctx context.Context, tx *sql.Tx, t *TableChange, result *CacheResult) error {
+// applyRows deletes and puts rows in the order of the primary key.
+//
+// A row of a shared table may be waited for by Clouddriver's eviction (SqlCache.evictAll), which walks the primary key and holds what it has
+// passed, rows that were deleted and not purged yet among them. There, deletions and puts are one pass in that same order: in any other one,
+// it and a transaction of ours would wait for each other, and its statement would be the one to fail.
+func applyRows(ctx context.Context, tx *sql.Tx, t *TableChange, result *CacheResult) error {
 	slices.SortFunc(t.Put, compareRows)
-	for rest := t.Put; len(rest) > 0; {
-		n, size := 0, 0
-		for n < len(rest) && n < statementRows && (n == 0 || size+len(rest[n].Body) <= statementBytes) {
-			size += len(rest[n].Body)
-			n++
+	slices.SortFunc(t.Delete, compareRows)
+	put, gone := t.Put, t.Delete
+	for len(put)+len(gone) > 0 {
+		deletes, puts := len(gone), len(put)
+		if t.Shared {
+			deletes, puts = nextRuns(gone, put)
 		}
-		args := make([]any, 0, 4*n)
-		for _, r := range rest[:n] {
-			args = append(args, r.ID, r.Agent, r.Hash, r.Body)
-		}
-		if _, err := tx.ExecContext(ctx, putRows.sql(t.Rows, "(?,?,?,?,"+now+")", n), args...); err != nil {
+		// Deletions first: an id that goes may make room for one that is equal under the collation.
+		if err := deleteCacheRows(ctx, tx, t.Rows, gone[:deletes], result); err != nil {
 			return err
 		}
-		rest = rest[n:]
+		if err := putCacheRows(ctx, tx, t.Rows, put[:puts]); err != nil {
+			return err
+		}
+		gone, put = gone[deletes:], put[puts:]
 	}
 	if !t.Folds {
 		return nil
@@ -130,6 +127,36 @@ func putCacheRows(ctx context.Context, tx *sql.Tx, t *TableChange, result *Cache
 		result.Collided = append(result.Collided, collided...)
 		return err
 	})
+}
+
+// nextRuns tells how many deletions come before the first put, and then how many puts before the next deletion.
+func nextRuns(gone, put []Row) (deletes, puts int) {
+	for deletes < len(gone) && (len(put) == 0 || compareRows(gone[deletes], put[0]) <= 0) {
+		deletes++
+	}
+	for puts < len(put) && (deletes == len(gone) || compareRows(put[puts], gone[deletes]) < 0) {
+		puts++
+	}
+	return deletes, puts
+}
+
+func putCacheRows(ctx context.Context, tx *sql.Tx, table string, rows []Row) error {
+	for len(rows) > 0 {
+		n, size := 0, 0
+		for n < len(rows) && n < statementRows && (n == 0 || size+len(rows[n].Body) <= statementBytes) {
+			size += len(rows[n].Body)
+			n++
+		}
+		args := make([]any, 0, 4*n)
+		for _, r := range rows[:n] {
+			args = append(args, r.ID, r.Agent, r.Hash, r.Body)
+		}
+		if _, err := tx.ExecContext(ctx, putRows.sql(table, "(?,?,?,?,"+now+")", n), args...); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
 }
 
 // absentRows returns the rows of an agent whose exact id and agent the table does not hold.
@@ -156,23 +183,23 @@ func absentRows(ctx context.Context, tx *sql.Tx, table, agent string, rows []Row
 	return absent, nil
 }
 
-func deleteCacheRows(ctx context.Context, tx *sql.Tx, t *TableChange, result *CacheResult) error {
-	return byAgent(t.Delete, func(agent string, rows []Row) error {
-		args := make([]any, 0, 2+2*len(rows))
-		args = append(args, agent, agent)
-		for range 2 {
-			for _, r := range rows {
-				args = append(args, r.ID)
-			}
+func deleteCacheRows(ctx context.Context, tx *sql.Tx, table string, rows []Row, result *CacheResult) error {
+	for part := range slices.Chunk(rows, statementRows) {
+		args := make([]any, 0, 4*len(part))
+		for _, r := range part {
+			args = append(args, r.ID, r.Agent, r.ID, r.Agent)
 		}
-		done, err := tx.ExecContext(ctx, deleteRows.sql(t.Rows, "?", len(rows)), args...)
+		done, err := tx.ExecContext(ctx, deleteRows.sql(table, deleteRowsItem, len(part)), args...)
 		if err != nil {
 			return err
 		}
 		n, err := done.RowsAffected()
+		if err != nil {
+			return err
+		}
 		result.Deleted += int(n)
-		return err
-	})
+	}
+	return nil
 }
 
 // byAgent calls f with runs of rows of one agent, each small enough for one statement.

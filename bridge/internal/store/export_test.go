@@ -1,6 +1,12 @@
 package store
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// SortRows sorts as a write does.
+func SortRows(rows []Row) { slices.SortFunc(rows, compareRows) }
 
 // Plan is a hot statement with values, for a test of its plan.
 type Plan struct {
@@ -22,7 +28,11 @@ func Plans() []Plan {
 		case strings.Contains(s.name, "revisions"):
 			table = "fairlead_account"
 		}
-		p := Plan{Name: s.name, Table: table, SQL: s.sql(table, "?", 2), Index: s.index, Covering: s.covering}
+		item := "?"
+		if s.name == deleteRows.name {
+			item = deleteRowsItem
+		}
+		p := Plan{Name: s.name, Table: table, SQL: s.sql(table, item, 2), Index: s.index, Covering: s.covering}
 		agent := "account-7/KubernetesCoreCachingAgent[1/1]"
 		prefix := likePrefix("account-7/")
 		if table == "cats_v1_pod_rel" {
@@ -34,7 +44,7 @@ func Plans() []Plan {
 		case presentRows.name:
 			p.Args = []any{agent, agent, "id-7-1", "id-7-2"}
 		case deleteRows.name:
-			p.Args = []any{agent, agent, "id-7-1", "id-7-2", "id-7-1", "id-7-2"}
+			p.Args = []any{"id-7-1", agent, "id-7-1", agent, "id-7-2", agent, "id-7-2", agent}
 		case deleteLinks.name:
 			p.Args = []any{"00000000070000000000000001", "00000000070000000000000002"}
 		case rowDigests.name, linkDigests.name:

@@ -49,7 +49,7 @@ func (s *Store) Migrate(ctx context.Context) (err error) {
 
 // migrationLock names a lock of the server, which goes when its connection goes. The name holds the database's, because such locks are the
 // whole server's.
-const migrationLock = "CONCAT('fairlead_schema.', LEFT(MD5(DATABASE()), 16))"
+const migrationLock = "CONCAT('fairlead_schema.', LEFT(SHA2(DATABASE(), 256), 16))"
 
 func (s *Store) lockMigrations(ctx context.Context) (unlock func() error, err error) {
 	conn, err := s.db.Conn(ctx)

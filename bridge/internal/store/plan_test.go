@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,7 +33,7 @@ func plans(t *testing.T, d *storetest.DB) {
 	for _, p := range store.Plans() {
 		t.Run(p.Name, func(t *testing.T) {
 			table := p.Table
-			rows, err := d.SQL.QueryContext(t.Context(), "EXPLAIN "+p.SQL, p.Args...)
+			rows, err := d.SQL.QueryContext(t.Context(), "EXPLAIN FORMAT=TRADITIONAL "+p.SQL, p.Args...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,5 +71,44 @@ func plans(t *testing.T, d *storetest.DB) {
 				t.Errorf("on %s: the index alone should answer, plan is %v", table, plan)
 			}
 		})
+	}
+}
+
+// collated compares the order in which rows are written with the server's.
+func collated(t *testing.T, d *storetest.DB) {
+	d.Exec(t, "CREATE TABLE ids LIKE cats_v1_resource_template")
+	random := rand.New(rand.NewPCG(1, 1))
+	var rows []store.Row
+	for i := range 2000 {
+		var id strings.Builder
+		for range 1 + random.IntN(6) {
+			// Mostly what names are made of; everything else too, and letters with accents.
+			switch random.IntN(8) {
+			case 0:
+				id.WriteByte(byte(' ' + random.IntN(95)))
+			case 1:
+				id.WriteRune([]rune("éÜßÉñ")[random.IntN(5)])
+			default:
+				id.WriteByte("aAbBz019-_.:;"[random.IntN(13)])
+			}
+		}
+		row := store.Row{ID: id.String() + "/" + strconv.Itoa(i%7), Agent: []string{"a-b/K[1/1]", "aB/K[1/1]", "a.b/K[1/2]"}[i%3]}
+		rows = append(rows, row)
+		d.Exec(t, "INSERT INTO ids (id, agent, body_hash, body, last_updated) VALUES (?, ?, '', '', 1) ON DUPLICATE KEY UPDATE body = ''", row.ID, row.Agent)
+	}
+	place := map[string]int{}
+	for i, id := range d.Strings(t, "SELECT CONCAT(id, '\n', agent) FROM ids ORDER BY ids.id, ids.agent") {
+		place[id] = i
+	}
+	store.SortRows(rows)
+	at, before := -1, ""
+	for _, r := range rows {
+		// One that the server takes for another has no place of its own.
+		if next, there := place[r.ID+"\n"+r.Agent]; there {
+			if next < at {
+				t.Fatalf("%q comes before %q, which it should follow", r.ID, before)
+			}
+			at, before = next, r.ID
+		}
 	}
 }

@@ -33,6 +33,7 @@ func TestStoreOnARealServer(t *testing.T) {
 		"tokens are found by hash and revoked once":                                     tokens,
 		"operations are kept, listed and forgotten":                                     history,
 		"the plans of hot statements use the indexes that they name":                    plans,
+		"rows are written in the order of the server's collation":                       collated,
 		"a wait for templates ends when Clouddriver makes them":                         awaitTemplates,
 		"a server that refuses what a row holds is told from one that may accept later": classification,
 	} {

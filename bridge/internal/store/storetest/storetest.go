@@ -1,12 +1,15 @@
-// Package storetest gives tests of the bridge a database of their own on a real server.
+// Package storetest gives tests of the bridge a database of their own on a real server: a MariaDB that they start or, where
+// FAIRLEAD_TEST_MYSQL_DSN names one, a MySQL server on which they may do everything (CONTRIBUTING.md).
 package storetest
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -15,20 +18,27 @@ import (
 	"github.com/fairlead/fairlead/testenv"
 )
 
+// mysqlVariable names the server that tests use in place of a MariaDB of their own.
+const mysqlVariable = "FAIRLEAD_TEST_MYSQL_DSN"
+
 // Server is a running server on which tests make databases.
 type Server struct {
-	// PID of the server's process.
+	// PID of the server's process; 0: it is not ours to stop.
 	PID int
+	// MariaDB tells the two kinds apart.
+	MariaDB bool
 
-	dsn  string
-	made atomic.Int64
+	dsn string
 }
 
 // Start starts a server that lives as long as the test; its subtests share it.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	if dsn := os.Getenv(mysqlVariable); dsn != "" {
+		return &Server{dsn: dsn}
+	}
 	running := testenv.MySQL(t)
-	return &Server{PID: running.PID, dsn: running.DSN}
+	return &Server{PID: running.PID, MariaDB: true, dsn: running.DSN}
 }
 
 // DB is one test's database.
@@ -37,7 +47,8 @@ type DB struct {
 	Name string
 	DSN  string
 	// SQL is for what a test wants to see or break behind the store's back.
-	SQL *sql.DB
+	SQL     *sql.DB
+	MariaDB bool
 }
 
 // Database makes a database with the templates of Clouddriver's cache and nothing else.
@@ -47,24 +58,28 @@ func (s *Server) Database(t testing.TB) *DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	from := cfg.DBName
-	cfg.DBName, cfg.MultiStatements = fmt.Sprintf("test_%d", s.made.Add(1)), true
-	d := &DB{Name: cfg.DBName, DSN: cfg.FormatDSN()}
-	cfg.DBName = from
+	cfg.DBName, cfg.MultiStatements = "", true
 	admin, err := sql.Open("mysql", cfg.FormatDSN())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = admin.Close() }()
-	if _, err := admin.ExecContext(t.Context(), fmt.Sprintf(`CREATE DATABASE %[1]s CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
-CREATE TABLE %[1]s.cats_v1_resource_template LIKE cats_v1_resource_template;
-CREATE TABLE %[1]s.cats_v1_rel_template LIKE cats_v1_rel_template`, d.Name)); err != nil {
+	t.Cleanup(func() { _ = admin.Close() })
+	d := &DB{Name: "test_" + strings.ToLower(rand.Text()[:12]), MariaDB: s.MariaDB}
+	if _, err := admin.ExecContext(t.Context(), fmt.Sprintf("CREATE DATABASE %s CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", d.Name)); err != nil {
 		t.Fatal(err)
 	}
+	if !s.MariaDB {
+		t.Cleanup(func() { _, _ = admin.ExecContext(context.WithoutCancel(t.Context()), "DROP DATABASE "+d.Name) })
+	}
+	cfg.DBName = d.Name
+	d.DSN = cfg.FormatDSN()
 	if d.SQL, err = sql.Open("mysql", d.DSN); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.SQL.Close() })
+	for _, table := range testenv.CacheTemplates() {
+		d.Exec(t, table)
+	}
 	return d
 }
 
@@ -122,12 +137,42 @@ func (d *DB) Count(t testing.TB, table, condition string, args ...any) int {
 	return n
 }
 
-// Changed returns how many rows were ever written in the database's cache tables.
+// Changed returns how many rows were ever written in the database's cache tables. A MySQL server counts those of all its tables.
 func (d *DB) Changed(t testing.TB) int {
 	t.Helper()
+	query := `SELECT SUM(ROWS_CHANGED) FROM information_schema.TABLE_STATISTICS WHERE TABLE_SCHEMA = '` + d.Name + `' AND TABLE_NAME LIKE 'cats\_v1%'`
+	if !d.MariaDB {
+		query = `SELECT SUM(COUNT) FROM information_schema.INNODB_METRICS WHERE NAME IN ('dml_inserts', 'dml_updates', 'dml_deletes')`
+	}
 	var n sql.NullInt64
-	if err := d.SQL.QueryRowContext(t.Context(), `SELECT SUM(ROWS_CHANGED) FROM information_schema.TABLE_STATISTICS WHERE TABLE_SCHEMA = ? AND TABLE_NAME LIKE 'cats\_v1%'`, d.Name).Scan(&n); err != nil {
+	if err := d.SQL.QueryRowContext(t.Context(), query).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return int(n.Int64)
+}
+
+// Deadlocks returns how many deadlocks the server has broken.
+func (d *DB) Deadlocks(t testing.TB) int {
+	t.Helper()
+	query := `SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'INNODB_DEADLOCKS'`
+	if !d.MariaDB {
+		query = `SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks'`
+	}
+	var n int
+	if err := d.SQL.QueryRowContext(t.Context(), query).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// PrintDeadlock logs what the server knows of its latest deadlock.
+func (d *DB) PrintDeadlock(t testing.TB) {
+	t.Helper()
+	var kind, name, text string
+	if err := d.SQL.QueryRowContext(t.Context(), "SHOW ENGINE INNODB STATUS").Scan(&kind, &name, &text); err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ = strings.Cut(text, "LATEST DETECTED DEADLOCK")
+	text, _, _ = strings.Cut(text, "\nTRANSACTIONS\n")
+	t.Log(text)
 }
