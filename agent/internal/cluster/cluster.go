@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/fairlead/fairlead/agent/internal/credentials"
 	"github.com/fairlead/fairlead/proto/cats"
 	"golang.org/x/time/rate"
 )
@@ -14,6 +15,10 @@ import (
 // Options of a cluster.
 type Options struct {
 	Log *slog.Logger
+	// Access is how to reach the API server; nil: as the account says, read once.
+	Access *credentials.Access
+	// Refused is called when the API server does not take the credentials; it must not block. nil: nobody wants to know.
+	Refused func()
 	// Shared among all accounts of the process; nil: this account shares with nobody.
 	Shared *Shared
 	// NoProxy ignores the environment's proxies.

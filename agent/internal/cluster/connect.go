@@ -3,21 +3,14 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"golang.org/x/time/rate"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/util/connrotation"
 )
 
 const (
@@ -32,8 +25,6 @@ const (
 	// defaultHeaderTimeout bounds how long an inventory request waits for an answer to begin. An API server ends
 	// requests by itself after 60 s.
 	defaultHeaderTimeout = 75 * time.Second
-
-	serviceAccountNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
 // connection is how an account reaches its API server.
@@ -42,10 +33,8 @@ type connection struct {
 	server string
 	// namespace is the default one, as kubectl takes it from the kubeconfig's context or from the pod.
 	namespace string
-	// authenticated sends requests with the account's credentials; base is underneath it.
-	authenticated         http.RoundTripper
-	base                  *http.Transport
-	dialer                *connrotation.Dialer
+	// routes sends requests with the account's credentials.
+	routes                *routes
 	inventory, operations *rate.Limiter
 	headerTimeout         time.Duration
 	requestTimeout        time.Duration
@@ -53,50 +42,21 @@ type connection struct {
 }
 
 func connect(account config.Account, o Options) (*connection, error) {
-	restConfig, namespace, err := load(account)
+	access := o.Access
+	if access == nil {
+		var err error
+		if access, err = load(account); err != nil {
+			return nil, err
+		}
+	}
+	first, err := newRoute(account, access.Config, o.NoProxy)
 	if err != nil {
 		return nil, err
 	}
-	restConfig.UserAgent = o.UserAgent
-	if account.Insecure {
-		restConfig.Insecure = true
-		restConfig.CAData, restConfig.CAFile = nil, ""
-	}
-	server, _, err := rest.DefaultServerUrlFor(restConfig)
-	if err != nil {
-		return nil, fmt.Errorf("API server %q: %w", restConfig.Host, err)
-	}
-	tlsConfig, err := rest.TLSConfigFor(restConfig)
-	if err != nil {
-		return nil, fmt.Errorf("TLS for API server %s: %w", server, err)
-	}
-	proxy := restConfig.Proxy
-	switch {
-	case account.NoProxy || o.NoProxy:
-		proxy = nil
-	case proxy == nil:
-		proxy = http.ProxyFromEnvironment
-	}
-	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
-	base := utilnet.SetTransportDefaults(&http.Transport{
-		Proxy:               proxy,
-		TLSClientConfig:     tlsConfig,
-		TLSHandshakeTimeout: 10 * time.Second,
-		DialContext:         dialer.DialContext,
-		MaxIdleConnsPerHost: 25,
-		IdleConnTimeout:     90 * time.Second,
-		HTTP2:               &http.HTTP2Config{MaxReceiveBufferPerStream: streamWindow},
-	})
-	if account.NoProxy || o.NoProxy {
-		base.Proxy = nil // SetTransportDefaults put the environment's in
-	}
-	authenticated, err := rest.HTTPWrappersForConfig(restConfig, base)
-	if err != nil {
-		return nil, fmt.Errorf("credentials for API server %s: %w", server, err)
-	}
+	r := &routes{account: account, noProxy: o.NoProxy, refused: o.Refused}
+	r.present.Store(first)
 	c := &connection{
-		server: strings.TrimSuffix(server.String(), "/"), namespace: namespace,
-		authenticated: authenticated, base: base, dialer: dialer,
+		server: first.server, namespace: access.Namespace, routes: r,
 		inventory:     rate.NewLimiter(inventoryRate, inventoryBurst),
 		operations:    rate.NewLimiter(operationRate, operationBurst),
 		headerTimeout: defaultHeaderTimeout, requestTimeout: o.RequestTimeout,
@@ -108,50 +68,12 @@ func connect(account config.Account, o Options) (*connection, error) {
 	return c, nil
 }
 
-// load reads the account's credentials and default namespace.
-func load(account config.Account) (*rest.Config, string, error) {
-	if account.ServiceAccount {
-		c, err := rest.InClusterConfig()
-		if err != nil {
-			return nil, "", fmt.Errorf("serviceAccount: true, but this is not a pod with a service account: %w", err)
-		}
-		return c, podNamespace(), nil
-	}
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: account.KubeconfigFile},
-		&clientcmd.ConfigOverrides{CurrentContext: account.Context})
-	c, err := loader.ClientConfig()
-	if err != nil {
-		return nil, "", fmt.Errorf("kubeconfigFile %s: %w", account.KubeconfigFile, err)
-	}
-	namespace, _, err := loader.Namespace()
-	if err != nil {
-		return nil, "", fmt.Errorf("kubeconfigFile %s: %w", account.KubeconfigFile, err)
-	}
-	return c, namespace, nil
-}
-
-func podNamespace() string {
-	if ns := os.Getenv("POD_NAMESPACE"); ns != "" {
-		return ns
-	}
-	if content, err := os.ReadFile(serviceAccountNamespace); err == nil {
-		if ns := strings.TrimSpace(string(content)); ns != "" {
-			return ns
-		}
-	}
-	return "default"
-}
-
 // close ends all connections.
-func (c *connection) close() {
-	c.base.CloseIdleConnections()
-	c.dialer.CloseAll()
-}
+func (c *connection) close() { c.routes.close() }
 
 // forInventory returns a client configuration whose requests end with ctx.
 func (c *connection) forInventory(ctx context.Context) *rest.Config {
-	return c.config(&bound{ctx: ctx, next: c.authenticated, limiter: c.inventory, headerTimeout: c.headerTimeout})
+	return c.config(&bound{ctx: ctx, next: c.routes, limiter: c.inventory, headerTimeout: c.headerTimeout})
 }
 
 func (c *connection) config(transport http.RoundTripper) *rest.Config {

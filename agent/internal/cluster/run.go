@@ -20,7 +20,7 @@ import (
 // Run hands what is in the cluster to the sink until ctx ends. It returns when everything that it started has ended; the
 // error is nil then.
 func (c *Cluster) Run(ctx context.Context, sink Sink) error {
-	defer c.connection.base.CloseIdleConnections()
+	defer c.connection.routes.CloseIdleConnections()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { c.facts.run(ctx, sink, c.timing.settle); return nil })
 	g.Go(func() error {
