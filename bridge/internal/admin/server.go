@@ -65,6 +65,8 @@ type Options struct {
 
 // Server answers operators and probes.
 type Server struct {
+	adminv1connect.UnimplementedAdminServiceHandler
+
 	o     Options
 	token string
 }

@@ -5,7 +5,7 @@
 // source: fairlead/admin/v1/admin.proto
 
 // What operators and the CLI call on a bridge, port 8082. Connect, gRPC or gRPC-Web; "Authorization: Bearer TOKEN" with the
-// token of the bridge's adminTokenFile.
+// token of the bridge's admin.tokenFile, a token with a role (CreateToken), or one of an OIDC provider (admin.oidc).
 
 package adminv1
 
@@ -70,10 +70,15 @@ type GetStatusResponse struct {
 	CaPin    string     `protobuf:"bytes,4,opt,name=ca_pin,json=caPin,proto3" json:"ca_pin,omitempty"`
 	Sessions []*Session `protobuf:"bytes,5,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	// Empty when all is well.
-	Problems      []string `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
-	RowsWritten   uint64   `protobuf:"varint,7,opt,name=rows_written,json=rowsWritten,proto3" json:"rows_written,omitempty"`
-	LinksWritten  uint64   `protobuf:"varint,8,opt,name=links_written,json=linksWritten,proto3" json:"links_written,omitempty"`
-	Operations    uint64   `protobuf:"varint,9,opt,name=operations,proto3" json:"operations,omitempty"`
+	Problems     []string `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
+	RowsWritten  uint64   `protobuf:"varint,7,opt,name=rows_written,json=rowsWritten,proto3" json:"rows_written,omitempty"`
+	LinksWritten uint64   `protobuf:"varint,8,opt,name=links_written,json=linksWritten,proto3" json:"links_written,omitempty"`
+	Operations   uint64   `protobuf:"varint,9,opt,name=operations,proto3" json:"operations,omitempty"`
+	// Where agents dial, as far as the configuration tells; may be empty.
+	AgentsAddress string `protobuf:"bytes,10,opt,name=agents_address,json=agentsAddress,proto3" json:"agents_address,omitempty"`
+	// The key that seals what is stored encrypted, and the others of the key file, by their ids.
+	SealingKey    string   `protobuf:"bytes,11,opt,name=sealing_key,json=sealingKey,proto3" json:"sealing_key,omitempty"`
+	FormerKeys    []string `protobuf:"bytes,12,rep,name=former_keys,json=formerKeys,proto3" json:"former_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +174,27 @@ func (x *GetStatusResponse) GetOperations() uint64 {
 		return x.Operations
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetAgentsAddress() string {
+	if x != nil {
+		return x.AgentsAddress
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetSealingKey() string {
+	if x != nil {
+		return x.SealingKey
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetFormerKeys() []string {
+	if x != nil {
+		return x.FormerKeys
+	}
+	return nil
 }
 
 type Session struct {
@@ -554,8 +580,12 @@ type CreateTokenRequest struct {
 	// Patterns of account names; * stands for any characters.
 	Accounts []string `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
 	// 0: does not expire.
-	TtlSeconds    uint64 `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
-	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	TtlSeconds  uint64 `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// How many agents may enrol with it, each of which must keep its certificate; ttl_seconds is then the time in which they have to. 0: any number.
+	Uses uint32 `protobuf:"varint,4,opt,name=uses,proto3" json:"uses,omitempty"`
+	// Empty: for agents. "viewer", "account-manager", "operator": for people who call this API; accounts are those of an account-manager.
+	Role          string `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +637,20 @@ func (x *CreateTokenRequest) GetTtlSeconds() uint64 {
 func (x *CreateTokenRequest) GetDescription() string {
 	if x != nil {
 		return x.Description
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetUses() uint32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *CreateTokenRequest) GetRole() string {
+	if x != nil {
+		return x.Role
 	}
 	return ""
 }
@@ -752,14 +796,18 @@ func (x *ListTokensResponse) GetTokens() []*Token {
 }
 
 type Token struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Accounts      []string               `protobuf:"bytes,2,rep,name=accounts,proto3" json:"accounts,omitempty"`
-	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
-	LastUsed      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"`
-	Revoked       bool                   `protobuf:"varint,7,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Accounts    []string               `protobuf:"bytes,2,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	Description string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Created     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
+	Expires     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	LastUsed    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"`
+	Revoked     bool                   `protobuf:"varint,7,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Uses        uint32                 `protobuf:"varint,8,opt,name=uses,proto3" json:"uses,omitempty"`
+	// How many agents have enrolled with it; only counted when uses is not 0.
+	Used          uint32 `protobuf:"varint,9,opt,name=used,proto3" json:"used,omitempty"`
+	Role          string `protobuf:"bytes,10,opt,name=role,proto3" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -841,6 +889,27 @@ func (x *Token) GetRevoked() bool {
 		return x.Revoked
 	}
 	return false
+}
+
+func (x *Token) GetUses() uint32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *Token) GetUsed() uint32 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *Token) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
 }
 
 type RevokeTokenRequest struct {
@@ -1089,12 +1158,319 @@ func (*ExecuteResponse_Stderr) isExecuteResponse_Frame() {}
 
 func (*ExecuteResponse_ExitCode) isExecuteResponse_Frame() {}
 
+type ListAuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most so many; 0: 100.
+	Limit uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only entries before this id. 0: from the latest.
+	Before        uint64 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditRequest) Reset() {
+	*x = ListAuditRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditRequest) ProtoMessage() {}
+
+func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListAuditRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListAuditRequest) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+type ListAuditResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*AuditEntry          `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditResponse) Reset() {
+	*x = ListAuditResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditResponse) ProtoMessage() {}
+
+func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListAuditResponse) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// AuditEntry is one change.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Who: "token 12ab34cd56ef", "admin.tokenFile", "oidc SUBJECT".
+	Actor         string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Role          string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	RemoteAddress string `protobuf:"bytes,5,opt,name=remote_address,json=remoteAddress,proto3" json:"remote_address,omitempty"`
+	Bridge        string `protobuf:"bytes,6,opt,name=bridge,proto3" json:"bridge,omitempty"`
+	// What: "token.create", "account.remove", …
+	Action string `protobuf:"bytes,7,opt,name=action,proto3" json:"action,omitempty"`
+	Target string `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
+	Detail string `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	// "ok", or why not.
+	Outcome       string `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AuditEntry) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetRemoteAddress() string {
+	if x != nil {
+		return x.RemoteAddress
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetBridge() string {
+	if x != nil {
+		return x.Bridge
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+type RotateKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	KeyId string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// How many secrets were sealed anew.
+	Sealed        uint32 `protobuf:"varint,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RotateKeyResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetSealed() uint32 {
+	if x != nil {
+		return x.Sealed
+	}
+	return 0
+}
+
 var File_fairlead_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1dfairlead/admin/v1/admin.proto\x12\x11fairlead.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xce\x02\n" +
+	"\x10GetStatusRequest\"\xb7\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06bridge\x18\x02 \x01(\tR\x06bridge\x124\n" +
@@ -1106,7 +1482,13 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\rlinks_written\x18\b \x01(\x04R\flinksWritten\x12\x1e\n" +
 	"\n" +
 	"operations\x18\t \x01(\x04R\n" +
-	"operations\"\xe4\x01\n" +
+	"operations\x12%\n" +
+	"\x0eagents_address\x18\n" +
+	" \x01(\tR\ragentsAddress\x12\x1f\n" +
+	"\vsealing_key\x18\v \x01(\tR\n" +
+	"sealingKey\x12\x1f\n" +
+	"\vformer_keys\x18\f \x03(\tR\n" +
+	"formerKeys\"\xe4\x01\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x1a\n" +
@@ -1136,19 +1518,21 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x14RemoveAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
 	"\x15RemoveAccountResponse\x12!\n" +
-	"\frows_deleted\x18\x01 \x01(\x04R\vrowsDeleted\"s\n" +
+	"\frows_deleted\x18\x01 \x01(\x04R\vrowsDeleted\"\x9b\x01\n" +
 	"\x12CreateTokenRequest\x12\x1a\n" +
 	"\baccounts\x18\x01 \x03(\tR\baccounts\x12\x1f\n" +
 	"\vttl_seconds\x18\x02 \x01(\x04R\n" +
 	"ttlSeconds\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"R\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x12\n" +
+	"\x04uses\x18\x04 \x01(\rR\x04uses\x12\x12\n" +
+	"\x04role\x18\x05 \x01(\tR\x04role\"R\n" +
 	"\x13CreateTokenResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x15\n" +
 	"\x06ca_pin\x18\x03 \x01(\tR\x05caPin\"\x13\n" +
 	"\x11ListTokensRequest\"F\n" +
 	"\x12ListTokensResponse\x120\n" +
-	"\x06tokens\x18\x01 \x03(\v2\x18.fairlead.admin.v1.TokenR\x06tokens\"\x94\x02\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x18.fairlead.admin.v1.TokenR\x06tokens\"\xd0\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\baccounts\x18\x02 \x03(\tR\baccounts\x12 \n" +
@@ -1156,7 +1540,11 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aexpires\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x127\n" +
 	"\tlast_used\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\blastUsed\x12\x18\n" +
-	"\arevoked\x18\a \x01(\bR\arevoked\"$\n" +
+	"\arevoked\x18\a \x01(\bR\arevoked\x12\x12\n" +
+	"\x04uses\x18\b \x01(\rR\x04uses\x12\x12\n" +
+	"\x04used\x18\t \x01(\rR\x04used\x12\x12\n" +
+	"\x04role\x18\n" +
+	" \x01(\tR\x04role\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x15\n" +
 	"\x13RevokeTokenResponse\"}\n" +
@@ -1170,7 +1558,29 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x06stdout\x18\x01 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x02 \x01(\fH\x00R\x06stderr\x12\x1d\n" +
 	"\texit_code\x18\x03 \x01(\x05H\x00R\bexitCodeB\a\n" +
-	"\x05frame2\x96\x05\n" +
+	"\x05frame\"@\n" +
+	"\x10ListAuditRequest\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\rR\x05limit\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\"L\n" +
+	"\x11ListAuditResponse\x127\n" +
+	"\aentries\x18\x01 \x03(\v2\x1d.fairlead.admin.v1.AuditEntryR\aentries\"\x93\x02\n" +
+	"\n" +
+	"AuditEntry\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\x12%\n" +
+	"\x0eremote_address\x18\x05 \x01(\tR\rremoteAddress\x12\x16\n" +
+	"\x06bridge\x18\x06 \x01(\tR\x06bridge\x12\x16\n" +
+	"\x06action\x18\a \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\b \x01(\tR\x06target\x12\x16\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\x12\x18\n" +
+	"\aoutcome\x18\n" +
+	" \x01(\tR\aoutcome\"\x12\n" +
+	"\x10RotateKeyRequest\"B\n" +
+	"\x11RotateKeyResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x16\n" +
+	"\x06sealed\x18\x02 \x01(\rR\x06sealed2\xc6\x06\n" +
 	"\fAdminService\x12V\n" +
 	"\tGetStatus\x12#.fairlead.admin.v1.GetStatusRequest\x1a$.fairlead.admin.v1.GetStatusResponse\x12_\n" +
 	"\fListAccounts\x12&.fairlead.admin.v1.ListAccountsRequest\x1a'.fairlead.admin.v1.ListAccountsResponse\x12b\n" +
@@ -1179,7 +1589,9 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"ListTokens\x12$.fairlead.admin.v1.ListTokensRequest\x1a%.fairlead.admin.v1.ListTokensResponse\x12\\\n" +
 	"\vRevokeToken\x12%.fairlead.admin.v1.RevokeTokenRequest\x1a&.fairlead.admin.v1.RevokeTokenResponse\x12R\n" +
-	"\aExecute\x12!.fairlead.admin.v1.ExecuteRequest\x1a\".fairlead.admin.v1.ExecuteResponse0\x01BBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
+	"\aExecute\x12!.fairlead.admin.v1.ExecuteRequest\x1a\".fairlead.admin.v1.ExecuteResponse0\x01\x12V\n" +
+	"\tListAudit\x12#.fairlead.admin.v1.ListAuditRequest\x1a$.fairlead.admin.v1.ListAuditResponse\x12V\n" +
+	"\tRotateKey\x12#.fairlead.admin.v1.RotateKeyRequest\x1a$.fairlead.admin.v1.RotateKeyResponseBBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_fairlead_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -1193,7 +1605,7 @@ func file_fairlead_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_fairlead_admin_v1_admin_proto_rawDescData
 }
 
-var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_fairlead_admin_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: fairlead.admin.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: fairlead.admin.v1.GetStatusResponse
@@ -1212,37 +1624,48 @@ var file_fairlead_admin_v1_admin_proto_goTypes = []any{
 	(*RevokeTokenResponse)(nil),   // 14: fairlead.admin.v1.RevokeTokenResponse
 	(*ExecuteRequest)(nil),        // 15: fairlead.admin.v1.ExecuteRequest
 	(*ExecuteResponse)(nil),       // 16: fairlead.admin.v1.ExecuteResponse
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*ListAuditRequest)(nil),      // 17: fairlead.admin.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),     // 18: fairlead.admin.v1.ListAuditResponse
+	(*AuditEntry)(nil),            // 19: fairlead.admin.v1.AuditEntry
+	(*RotateKeyRequest)(nil),      // 20: fairlead.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),     // 21: fairlead.admin.v1.RotateKeyResponse
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_fairlead_admin_v1_admin_proto_depIdxs = []int32{
-	17, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	22, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: fairlead.admin.v1.GetStatusResponse.sessions:type_name -> fairlead.admin.v1.Session
-	17, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
+	22, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
 	5,  // 3: fairlead.admin.v1.ListAccountsResponse.accounts:type_name -> fairlead.admin.v1.Account
-	17, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
+	22, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
 	12, // 5: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
-	17, // 6: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	17, // 7: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	17, // 8: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
-	0,  // 9: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
-	3,  // 10: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
-	6,  // 11: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
-	8,  // 12: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
-	10, // 13: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
-	13, // 14: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
-	15, // 15: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
-	1,  // 16: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
-	4,  // 17: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
-	7,  // 18: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
-	9,  // 19: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
-	11, // 20: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
-	14, // 21: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
-	16, // 22: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	22, // 6: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	22, // 7: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	22, // 8: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
+	19, // 9: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
+	22, // 10: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	0,  // 11: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
+	3,  // 12: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
+	6,  // 13: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
+	8,  // 14: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
+	10, // 15: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
+	13, // 16: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
+	15, // 17: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
+	17, // 18: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
+	20, // 19: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
+	1,  // 20: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
+	4,  // 21: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
+	7,  // 22: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
+	9,  // 23: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
+	11, // 24: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
+	14, // 25: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
+	16, // 26: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
+	18, // 27: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
+	21, // 28: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
+	20, // [20:29] is the sub-list for method output_type
+	11, // [11:20] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_admin_v1_admin_proto_init() }
@@ -1261,7 +1684,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_admin_v1_admin_proto_rawDesc), len(file_fairlead_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -13,6 +13,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -23,34 +24,207 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// EnrolRequest carries the enrolment token as metadata, or none if the certificate is renewed by its key alone.
+type EnrolRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PKCS #10, DER. Its signature proves the key; of its content only the public key counts.
+	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	// The certificate to renew, DER; its key must be the request's. Not needed with a token.
+	Certificate []byte `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The agent keeps key and certificate where they outlive its process. Tokens for a number of agents are given to such agents only.
+	Kept bool `protobuf:"varint,3,opt,name=kept,proto3" json:"kept,omitempty"`
+	// The agent, for the audit trail.
+	Agent         string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrolRequest) Reset() {
+	*x = EnrolRequest{}
+	mi := &file_fairlead_agent_v1_agent_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrolRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrolRequest) ProtoMessage() {}
+
+func (x *EnrolRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_agent_v1_agent_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrolRequest.ProtoReflect.Descriptor instead.
+func (*EnrolRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_agent_v1_agent_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *EnrolRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+func (x *EnrolRequest) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *EnrolRequest) GetKept() bool {
+	if x != nil {
+		return x.Kept
+	}
+	return false
+}
+
+func (x *EnrolRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+type EnrolResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER, the agent's first, then the authority's.
+	Certificates [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	LifetimeMs   uint64   `protobuf:"varint,2,opt,name=lifetime_ms,json=lifetimeMs,proto3" json:"lifetime_ms,omitempty"`
+	// After this time the agent should ask for the next one.
+	RenewAfterMs uint64 `protobuf:"varint,3,opt,name=renew_after_ms,json=renewAfterMs,proto3" json:"renew_after_ms,omitempty"`
+	// The bridge's clock, milliseconds since 1970, to tell a wrong clock by.
+	NowMs         uint64 `protobuf:"varint,4,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrolResponse) Reset() {
+	*x = EnrolResponse{}
+	mi := &file_fairlead_agent_v1_agent_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrolResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrolResponse) ProtoMessage() {}
+
+func (x *EnrolResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_agent_v1_agent_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrolResponse.ProtoReflect.Descriptor instead.
+func (*EnrolResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *EnrolResponse) GetCertificates() [][]byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *EnrolResponse) GetLifetimeMs() uint64 {
+	if x != nil {
+		return x.LifetimeMs
+	}
+	return 0
+}
+
+func (x *EnrolResponse) GetRenewAfterMs() uint64 {
+	if x != nil {
+		return x.RenewAfterMs
+	}
+	return 0
+}
+
+func (x *EnrolResponse) GetNowMs() uint64 {
+	if x != nil {
+		return x.NowMs
+	}
+	return 0
+}
+
 var File_fairlead_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_fairlead_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x1dfairlead/agent/v1/agent.proto\x12\x11fairlead.agent.v1\x1a\x1bfairlead/link/v1/link.proto2\xfc\x01\n" +
-	"\fAgentService\x12I\n" +
+	"\x1dfairlead/agent/v1/agent.proto\x12\x11fairlead.agent.v1\x1a\x1bfairlead/link/v1/link.proto\"l\n" +
+	"\fEnrolRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x12\n" +
+	"\x04kept\x18\x03 \x01(\bR\x04kept\x12\x14\n" +
+	"\x05agent\x18\x04 \x01(\tR\x05agent\"\x91\x01\n" +
+	"\rEnrolResponse\x12\"\n" +
+	"\fcertificates\x18\x01 \x03(\fR\fcertificates\x12\x1f\n" +
+	"\vlifetime_ms\x18\x02 \x01(\x04R\n" +
+	"lifetimeMs\x12$\n" +
+	"\x0erenew_after_ms\x18\x03 \x01(\x04R\frenewAfterMs\x12\x15\n" +
+	"\x06now_ms\x18\x04 \x01(\x04R\x05nowMs2\xc8\x02\n" +
+	"\fAgentService\x12J\n" +
+	"\x05Enrol\x12\x1f.fairlead.agent.v1.EnrolRequest\x1a .fairlead.agent.v1.EnrolResponse\x12I\n" +
 	"\aSession\x12\x1b.fairlead.link.v1.SessionUp\x1a\x1d.fairlead.link.v1.SessionDown(\x010\x01\x12O\n" +
 	"\tInventory\x12\x1d.fairlead.link.v1.InventoryUp\x1a\x1f.fairlead.link.v1.InventoryDown(\x010\x01\x12P\n" +
 	"\n" +
 	"Operations\x12\x1d.fairlead.link.v1.OperationUp\x1a\x1f.fairlead.link.v1.OperationDown(\x010\x01BBZ@github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1;agentv1b\x06proto3"
 
+var (
+	file_fairlead_agent_v1_agent_proto_rawDescOnce sync.Once
+	file_fairlead_agent_v1_agent_proto_rawDescData []byte
+)
+
+func file_fairlead_agent_v1_agent_proto_rawDescGZIP() []byte {
+	file_fairlead_agent_v1_agent_proto_rawDescOnce.Do(func() {
+		file_fairlead_agent_v1_agent_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_fairlead_agent_v1_agent_proto_rawDesc), len(file_fairlead_agent_v1_agent_proto_rawDesc)))
+	})
+	return file_fairlead_agent_v1_agent_proto_rawDescData
+}
+
+var file_fairlead_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_fairlead_agent_v1_agent_proto_goTypes = []any{
-	(*v1.SessionUp)(nil),     // 0: fairlead.link.v1.SessionUp
-	(*v1.InventoryUp)(nil),   // 1: fairlead.link.v1.InventoryUp
-	(*v1.OperationUp)(nil),   // 2: fairlead.link.v1.OperationUp
-	(*v1.SessionDown)(nil),   // 3: fairlead.link.v1.SessionDown
-	(*v1.InventoryDown)(nil), // 4: fairlead.link.v1.InventoryDown
-	(*v1.OperationDown)(nil), // 5: fairlead.link.v1.OperationDown
+	(*EnrolRequest)(nil),     // 0: fairlead.agent.v1.EnrolRequest
+	(*EnrolResponse)(nil),    // 1: fairlead.agent.v1.EnrolResponse
+	(*v1.SessionUp)(nil),     // 2: fairlead.link.v1.SessionUp
+	(*v1.InventoryUp)(nil),   // 3: fairlead.link.v1.InventoryUp
+	(*v1.OperationUp)(nil),   // 4: fairlead.link.v1.OperationUp
+	(*v1.SessionDown)(nil),   // 5: fairlead.link.v1.SessionDown
+	(*v1.InventoryDown)(nil), // 6: fairlead.link.v1.InventoryDown
+	(*v1.OperationDown)(nil), // 7: fairlead.link.v1.OperationDown
 }
 var file_fairlead_agent_v1_agent_proto_depIdxs = []int32{
-	0, // 0: fairlead.agent.v1.AgentService.Session:input_type -> fairlead.link.v1.SessionUp
-	1, // 1: fairlead.agent.v1.AgentService.Inventory:input_type -> fairlead.link.v1.InventoryUp
-	2, // 2: fairlead.agent.v1.AgentService.Operations:input_type -> fairlead.link.v1.OperationUp
-	3, // 3: fairlead.agent.v1.AgentService.Session:output_type -> fairlead.link.v1.SessionDown
-	4, // 4: fairlead.agent.v1.AgentService.Inventory:output_type -> fairlead.link.v1.InventoryDown
-	5, // 5: fairlead.agent.v1.AgentService.Operations:output_type -> fairlead.link.v1.OperationDown
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	0, // 0: fairlead.agent.v1.AgentService.Enrol:input_type -> fairlead.agent.v1.EnrolRequest
+	2, // 1: fairlead.agent.v1.AgentService.Session:input_type -> fairlead.link.v1.SessionUp
+	3, // 2: fairlead.agent.v1.AgentService.Inventory:input_type -> fairlead.link.v1.InventoryUp
+	4, // 3: fairlead.agent.v1.AgentService.Operations:input_type -> fairlead.link.v1.OperationUp
+	1, // 4: fairlead.agent.v1.AgentService.Enrol:output_type -> fairlead.agent.v1.EnrolResponse
+	5, // 5: fairlead.agent.v1.AgentService.Session:output_type -> fairlead.link.v1.SessionDown
+	6, // 6: fairlead.agent.v1.AgentService.Inventory:output_type -> fairlead.link.v1.InventoryDown
+	7, // 7: fairlead.agent.v1.AgentService.Operations:output_type -> fairlead.link.v1.OperationDown
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -67,12 +241,13 @@ func file_fairlead_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_agent_v1_agent_proto_rawDesc), len(file_fairlead_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   0,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_fairlead_agent_v1_agent_proto_goTypes,
 		DependencyIndexes: file_fairlead_agent_v1_agent_proto_depIdxs,
+		MessageInfos:      file_fairlead_agent_v1_agent_proto_msgTypes,
 	}.Build()
 	File_fairlead_agent_v1_agent_proto = out.File
 	file_fairlead_agent_v1_agent_proto_goTypes = nil

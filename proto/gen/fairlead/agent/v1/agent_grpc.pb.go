@@ -22,6 +22,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	AgentService_Enrol_FullMethodName      = "/fairlead.agent.v1.AgentService/Enrol"
 	AgentService_Session_FullMethodName    = "/fairlead.agent.v1.AgentService/Session"
 	AgentService_Inventory_FullMethodName  = "/fairlead.agent.v1.AgentService/Inventory"
 	AgentService_Operations_FullMethodName = "/fairlead.agent.v1.AgentService/Operations"
@@ -33,12 +34,19 @@ const (
 //
 // AgentService moves the frames of fairlead.link.v1. An agent holds one connection with exactly one of each stream.
 //
-// Session carries the agent's identity as metadata "authorization: Bearer TOKEN" (an enrolment token). The other two
-// carry "fairlead-session: SECRET" from the session's Welcome and end with it.
+// Who the agent is, is proven by the client certificate of its TLS connection (one that Enrol gave, or one that the bridge's
+// rules know), or by metadata "fairlead-token: TOKEN" (a Kubernetes service-account token or an enrolment token; the latter also
+// as "authorization: Bearer TOKEN", which is free for what stands between agent and bridge otherwise). Where something between
+// them ends TLS, Session carries "fairlead-nonce: NONCE" (32 random bytes in hex), the bridge answers with a Challenge, and the agent
+// proves its certificate in the stream (package proof).
+//
+// Inventory and Operations carry "fairlead-session: SECRET" from the session's Welcome and end with it.
 //
 // Errors: UNAUTHENTICATED (no, unknown, expired or revoked identity), PERMISSION_DENIED (an identity without that right),
 // UNAVAILABLE (the bridge stops; connect elsewhere).
 type AgentServiceClient interface {
+	// Enrol exchanges an enrolment token for a client certificate, or renews one. It may be repeated: the same token and key count once.
+	Enrol(ctx context.Context, in *EnrolRequest, opts ...grpc.CallOption) (*EnrolResponse, error)
 	// Session opens a session; it lives as long as this stream.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[v1.SessionUp, v1.SessionDown], error)
 	// Inventory carries what is in the clusters.
@@ -53,6 +61,16 @@ type agentServiceClient struct {
 
 func NewAgentServiceClient(cc grpc.ClientConnInterface) AgentServiceClient {
 	return &agentServiceClient{cc}
+}
+
+func (c *agentServiceClient) Enrol(ctx context.Context, in *EnrolRequest, opts ...grpc.CallOption) (*EnrolResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EnrolResponse)
+	err := c.cc.Invoke(ctx, AgentService_Enrol_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *agentServiceClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[v1.SessionUp, v1.SessionDown], error) {
@@ -100,12 +118,19 @@ type AgentService_OperationsClient = grpc.BidiStreamingClient[v1.OperationUp, v1
 //
 // AgentService moves the frames of fairlead.link.v1. An agent holds one connection with exactly one of each stream.
 //
-// Session carries the agent's identity as metadata "authorization: Bearer TOKEN" (an enrolment token). The other two
-// carry "fairlead-session: SECRET" from the session's Welcome and end with it.
+// Who the agent is, is proven by the client certificate of its TLS connection (one that Enrol gave, or one that the bridge's
+// rules know), or by metadata "fairlead-token: TOKEN" (a Kubernetes service-account token or an enrolment token; the latter also
+// as "authorization: Bearer TOKEN", which is free for what stands between agent and bridge otherwise). Where something between
+// them ends TLS, Session carries "fairlead-nonce: NONCE" (32 random bytes in hex), the bridge answers with a Challenge, and the agent
+// proves its certificate in the stream (package proof).
+//
+// Inventory and Operations carry "fairlead-session: SECRET" from the session's Welcome and end with it.
 //
 // Errors: UNAUTHENTICATED (no, unknown, expired or revoked identity), PERMISSION_DENIED (an identity without that right),
 // UNAVAILABLE (the bridge stops; connect elsewhere).
 type AgentServiceServer interface {
+	// Enrol exchanges an enrolment token for a client certificate, or renews one. It may be repeated: the same token and key count once.
+	Enrol(context.Context, *EnrolRequest) (*EnrolResponse, error)
 	// Session opens a session; it lives as long as this stream.
 	Session(grpc.BidiStreamingServer[v1.SessionUp, v1.SessionDown]) error
 	// Inventory carries what is in the clusters.
@@ -122,6 +147,9 @@ type AgentServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedAgentServiceServer struct{}
 
+func (UnimplementedAgentServiceServer) Enrol(context.Context, *EnrolRequest) (*EnrolResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Enrol not implemented")
+}
 func (UnimplementedAgentServiceServer) Session(grpc.BidiStreamingServer[v1.SessionUp, v1.SessionDown]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
 }
@@ -152,6 +180,24 @@ func RegisterAgentServiceServer(s grpc.ServiceRegistrar, srv AgentServiceServer)
 	s.RegisterService(&AgentService_ServiceDesc, srv)
 }
 
+func _AgentService_Enrol_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EnrolRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Enrol(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Enrol_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Enrol(ctx, req.(*EnrolRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(AgentServiceServer).Session(&grpc.GenericServerStream[v1.SessionUp, v1.SessionDown]{ServerStream: stream})
 }
@@ -179,7 +225,12 @@ type AgentService_OperationsServer = grpc.BidiStreamingServer[v1.OperationUp, v1
 var AgentService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "fairlead.agent.v1.AgentService",
 	HandlerType: (*AgentServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Enrol",
+			Handler:    _AgentService_Enrol_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Session",

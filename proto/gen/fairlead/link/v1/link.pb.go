@@ -94,7 +94,7 @@ func (x Close_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Close_Code.Descriptor instead.
 func (Close_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type Outcome_State int32
@@ -157,7 +157,7 @@ func (x Outcome_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome_State.Descriptor instead.
 func (Outcome_State) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44, 0}
 }
 
 type Failure_Cause int32
@@ -216,10 +216,10 @@ func (x Failure_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Cause.Descriptor instead.
 func (Failure_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46, 0}
 }
 
-// SessionUp is a frame of the session stream from the agent. The first frame is Hello.
+// SessionUp is a frame of the session stream from the agent. The first frame is Hello; before it a Proof, where one is asked for.
 type SessionUp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Frame:
@@ -229,6 +229,7 @@ type SessionUp struct {
 	//	*SessionUp_Facts
 	//	*SessionUp_Heartbeat
 	//	*SessionUp_Goodbye
+	//	*SessionUp_Proof
 	Frame         isSessionUp_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -316,6 +317,15 @@ func (x *SessionUp) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *SessionUp) GetProof() *Proof {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionUp_Proof); ok {
+			return x.Proof
+		}
+	}
+	return nil
+}
+
 type isSessionUp_Frame interface {
 	isSessionUp_Frame()
 }
@@ -340,6 +350,10 @@ type SessionUp_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,5,opt,name=goodbye,proto3,oneof"`
 }
 
+type SessionUp_Proof struct {
+	Proof *Proof `protobuf:"bytes,6,opt,name=proof,proto3,oneof"`
+}
+
 func (*SessionUp_Hello) isSessionUp_Frame() {}
 
 func (*SessionUp_Accounts) isSessionUp_Frame() {}
@@ -350,7 +364,10 @@ func (*SessionUp_Heartbeat) isSessionUp_Frame() {}
 
 func (*SessionUp_Goodbye) isSessionUp_Frame() {}
 
-// SessionDown is a frame of the session stream from the bridge. The first frame is Welcome or Close.
+func (*SessionUp_Proof) isSessionUp_Frame() {}
+
+// SessionDown is a frame of the session stream from the bridge. The first frame is Welcome or Close; before it a Challenge, to an
+// agent that asked for one.
 type SessionDown struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Frame:
@@ -362,6 +379,7 @@ type SessionDown struct {
 	//	*SessionDown_Heartbeat
 	//	*SessionDown_Drain
 	//	*SessionDown_Close
+	//	*SessionDown_Challenge
 	Frame         isSessionDown_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -467,6 +485,15 @@ func (x *SessionDown) GetClose() *Close {
 	return nil
 }
 
+func (x *SessionDown) GetChallenge() *Challenge {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionDown_Challenge); ok {
+			return x.Challenge
+		}
+	}
+	return nil
+}
+
 type isSessionDown_Frame interface {
 	isSessionDown_Frame()
 }
@@ -499,6 +526,10 @@ type SessionDown_Close struct {
 	Close *Close `protobuf:"bytes,7,opt,name=close,proto3,oneof"`
 }
 
+type SessionDown_Challenge struct {
+	Challenge *Challenge `protobuf:"bytes,8,opt,name=challenge,proto3,oneof"`
+}
+
 func (*SessionDown_Welcome) isSessionDown_Frame() {}
 
 func (*SessionDown_Verdict) isSessionDown_Frame() {}
@@ -512,6 +543,136 @@ func (*SessionDown_Heartbeat) isSessionDown_Frame() {}
 func (*SessionDown_Drain) isSessionDown_Frame() {}
 
 func (*SessionDown_Close) isSessionDown_Frame() {}
+
+func (*SessionDown_Challenge) isSessionDown_Frame() {}
+
+// Challenge asks an agent to prove its certificate where something in between ends TLS, and proves the bridge to it.
+type Challenge struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 random bytes, used once.
+	Nonce []byte `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// Identifies the session: a proof is good for this one alone.
+	Session string `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	// The bridge's certificate, DER, its own first, up to the CA that agents pin.
+	Certificates [][]byte `protobuf:"bytes,3,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// By the key of the first certificate (package proof).
+	Signature     []byte `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Challenge) Reset() {
+	*x = Challenge{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Challenge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Challenge) ProtoMessage() {}
+
+func (x *Challenge) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Challenge.ProtoReflect.Descriptor instead.
+func (*Challenge) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Challenge) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *Challenge) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Challenge) GetCertificates() [][]byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *Challenge) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// Proof answers a Challenge.
+type Proof struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent's certificate, DER, its own first.
+	Certificates [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// By the key of the first certificate (package proof).
+	Signature     []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proof) Reset() {
+	*x = Proof{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proof) ProtoMessage() {}
+
+func (x *Proof) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proof.ProtoReflect.Descriptor instead.
+func (*Proof) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Proof) GetCertificates() [][]byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *Proof) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
 
 // Hello opens a session.
 type Hello struct {
@@ -532,7 +693,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[2]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +705,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[2]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +718,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{2}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hello) GetCapability() uint32 {
@@ -618,7 +779,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[3]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +791,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[3]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +804,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{3}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Agent) GetInstance() string {
@@ -692,7 +853,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[4]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +865,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[4]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +878,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{4}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Resume) GetAccount() string {
@@ -762,7 +923,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[5]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +935,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[5]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +948,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{5}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Account) GetName() string {
@@ -911,7 +1072,7 @@ type Roles struct {
 
 func (x *Roles) Reset() {
 	*x = Roles{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[6]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1084,7 @@ func (x *Roles) String() string {
 func (*Roles) ProtoMessage() {}
 
 func (x *Roles) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[6]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1097,7 @@ func (x *Roles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Roles.ProtoReflect.Descriptor instead.
 func (*Roles) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{6}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Roles) GetRoles() []string {
@@ -961,7 +1122,7 @@ type CustomResource struct {
 
 func (x *CustomResource) Reset() {
 	*x = CustomResource{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[7]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1134,7 @@ func (x *CustomResource) String() string {
 func (*CustomResource) ProtoMessage() {}
 
 func (x *CustomResource) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[7]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1147,7 @@ func (x *CustomResource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomResource.ProtoReflect.Descriptor instead.
 func (*CustomResource) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{7}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CustomResource) GetKubernetesKind() string {
@@ -1034,7 +1195,7 @@ type CachingPolicy struct {
 
 func (x *CachingPolicy) Reset() {
 	*x = CachingPolicy{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[8]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1207,7 @@ func (x *CachingPolicy) String() string {
 func (*CachingPolicy) ProtoMessage() {}
 
 func (x *CachingPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[8]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1220,7 @@ func (x *CachingPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachingPolicy.ProtoReflect.Descriptor instead.
 func (*CachingPolicy) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CachingPolicy) GetKubernetesKind() string {
@@ -1089,7 +1250,7 @@ type Accounts struct {
 
 func (x *Accounts) Reset() {
 	*x = Accounts{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[9]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1262,7 @@ func (x *Accounts) String() string {
 func (*Accounts) ProtoMessage() {}
 
 func (x *Accounts) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[9]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1275,7 @@ func (x *Accounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accounts.ProtoReflect.Descriptor instead.
 func (*Accounts) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Accounts) GetAccounts() []*Account {
@@ -1149,7 +1310,7 @@ type Facts struct {
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[10]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1322,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[10]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1335,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{10}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Facts) GetAccount() string {
@@ -1222,7 +1383,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[11]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1395,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[11]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1408,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{11}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Heartbeat) GetNumber() uint64 {
@@ -1267,7 +1428,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[12]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1440,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[12]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1453,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Goodbye) GetReason() string {
@@ -1329,7 +1490,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1502,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1515,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Welcome) GetCapability() uint32 {
@@ -1444,7 +1605,7 @@ type AccountVerdict struct {
 
 func (x *AccountVerdict) Reset() {
 	*x = AccountVerdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1617,7 @@ func (x *AccountVerdict) String() string {
 func (*AccountVerdict) ProtoMessage() {}
 
 func (x *AccountVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1630,7 @@ func (x *AccountVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountVerdict.ProtoReflect.Descriptor instead.
 func (*AccountVerdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AccountVerdict) GetAccount() string {
@@ -1525,7 +1686,7 @@ type CachePolicy struct {
 
 func (x *CachePolicy) Reset() {
 	*x = CachePolicy{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1698,7 @@ func (x *CachePolicy) String() string {
 func (*CachePolicy) ProtoMessage() {}
 
 func (x *CachePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1711,7 @@ func (x *CachePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePolicy.ProtoReflect.Descriptor instead.
 func (*CachePolicy) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CachePolicy) GetKinds() []string {
@@ -1603,7 +1764,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1776,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1789,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Attached) GetAccount() string {
@@ -1664,7 +1825,7 @@ type Detached struct {
 
 func (x *Detached) Reset() {
 	*x = Detached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1837,7 @@ func (x *Detached) String() string {
 func (*Detached) ProtoMessage() {}
 
 func (x *Detached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1850,7 @@ func (x *Detached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detached.ProtoReflect.Descriptor instead.
 func (*Detached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Detached) GetAccount() string {
@@ -1726,7 +1887,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1899,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1912,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Drain) GetGraceMs() uint32 {
@@ -1787,7 +1948,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1960,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1973,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Close) GetCode() Close_Code {
@@ -1856,7 +2017,7 @@ type InventoryUp struct {
 
 func (x *InventoryUp) Reset() {
 	*x = InventoryUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2029,7 @@ func (x *InventoryUp) String() string {
 func (*InventoryUp) ProtoMessage() {}
 
 func (x *InventoryUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2042,7 @@ func (x *InventoryUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryUp.ProtoReflect.Descriptor instead.
 func (*InventoryUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *InventoryUp) GetAccount() string {
@@ -1971,7 +2132,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2144,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2157,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Batch) GetChanges() []*Change {
@@ -2022,7 +2183,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2195,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2208,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2135,7 +2296,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2308,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2321,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Key) GetType() string {
@@ -2195,7 +2356,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2207,7 +2368,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2220,7 +2381,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Row) GetKey() *Key {
@@ -2248,7 +2409,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2421,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2434,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Link) GetFrom() *Key {
@@ -2301,7 +2462,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2474,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2487,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Group) GetType() string {
@@ -2356,7 +2517,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2529,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2542,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Digest) GetGroup() *Group {
@@ -2419,7 +2580,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2592,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2605,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Page) GetGroup() *Group {
@@ -2488,7 +2649,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2661,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2674,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Entry) GetKey() string {
@@ -2547,7 +2708,7 @@ type InventoryDown struct {
 
 func (x *InventoryDown) Reset() {
 	*x = InventoryDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2720,7 @@ func (x *InventoryDown) String() string {
 func (*InventoryDown) ProtoMessage() {}
 
 func (x *InventoryDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2733,7 @@ func (x *InventoryDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryDown.ProtoReflect.Descriptor instead.
 func (*InventoryDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *InventoryDown) GetFrame() isInventoryDown_Frame {
@@ -2673,7 +2834,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2846,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2859,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Ack) GetAccount() string {
@@ -2732,7 +2893,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2905,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2918,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -2784,7 +2945,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +2957,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2809,7 +2970,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Verdict) GetAccount() string {
@@ -2867,7 +3028,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +3040,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3053,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Want) GetAccount() string {
@@ -2937,7 +3098,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3110,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3123,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Rejected) GetAccount() string {
@@ -3018,7 +3179,7 @@ type OperationDown struct {
 
 func (x *OperationDown) Reset() {
 	*x = OperationDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3191,7 @@ func (x *OperationDown) String() string {
 func (*OperationDown) ProtoMessage() {}
 
 func (x *OperationDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3204,7 @@ func (x *OperationDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationDown.ProtoReflect.Descriptor instead.
 func (*OperationDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OperationDown) GetId() string {
@@ -3144,7 +3305,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3317,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3330,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Start) GetAccount() string {
@@ -3223,7 +3384,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3235,7 +3396,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3248,7 +3409,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Cancel) GetReason() string {
@@ -3266,7 +3427,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3439,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3452,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 // OperationUp is a frame from the agent about one operation.
@@ -3309,7 +3470,7 @@ type OperationUp struct {
 
 func (x *OperationUp) Reset() {
 	*x = OperationUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3482,7 @@ func (x *OperationUp) String() string {
 func (*OperationUp) ProtoMessage() {}
 
 func (x *OperationUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3495,7 @@ func (x *OperationUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationUp.ProtoReflect.Descriptor instead.
 func (*OperationUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *OperationUp) GetId() string {
@@ -3396,7 +3557,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3569,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3582,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Output) GetOffset() uint64 {
@@ -3460,7 +3621,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3633,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3646,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Outcome) GetState() Outcome_State {
@@ -3552,7 +3713,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3725,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3738,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Effect) GetResource() string {
@@ -3625,7 +3786,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3637,7 +3798,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3650,7 +3811,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Failure) GetCause() Failure_Cause {
@@ -3715,7 +3876,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3727,7 +3888,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3740,7 +3901,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Operation) GetOperation() isOperation_Operation {
@@ -3992,7 +4153,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4004,7 +4165,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4017,7 +4178,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Get) GetKind() string {
@@ -4059,7 +4220,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4232,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4245,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *List) GetKinds() []string {
@@ -4147,7 +4308,7 @@ type Apply struct {
 
 func (x *Apply) Reset() {
 	*x = Apply{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4159,7 +4320,7 @@ func (x *Apply) String() string {
 func (*Apply) ProtoMessage() {}
 
 func (x *Apply) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4172,7 +4333,7 @@ func (x *Apply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Apply.ProtoReflect.Descriptor instead.
 func (*Apply) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Apply) GetManifests() []byte {
@@ -4238,7 +4399,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4250,7 +4411,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4263,7 +4424,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Create) GetManifests() []byte {
@@ -4314,7 +4475,7 @@ type Replace struct {
 
 func (x *Replace) Reset() {
 	*x = Replace{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4326,7 +4487,7 @@ func (x *Replace) String() string {
 func (*Replace) ProtoMessage() {}
 
 func (x *Replace) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4339,7 +4500,7 @@ func (x *Replace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replace.ProtoReflect.Descriptor instead.
 func (*Replace) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Replace) GetManifests() []byte {
@@ -4390,7 +4551,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4402,7 +4563,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4415,7 +4576,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Delete) GetKind() string {
@@ -4501,7 +4662,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4513,7 +4674,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4526,7 +4687,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Logs) GetKind() string {
@@ -4622,7 +4783,7 @@ type Scale struct {
 
 func (x *Scale) Reset() {
 	*x = Scale{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4634,7 +4795,7 @@ func (x *Scale) String() string {
 func (*Scale) ProtoMessage() {}
 
 func (x *Scale) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4647,7 +4808,7 @@ func (x *Scale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scale.ProtoReflect.Descriptor instead.
 func (*Scale) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Scale) GetKind() string {
@@ -4710,7 +4871,7 @@ type Patch struct {
 
 func (x *Patch) Reset() {
 	*x = Patch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4722,7 +4883,7 @@ func (x *Patch) String() string {
 func (*Patch) ProtoMessage() {}
 
 func (x *Patch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4735,7 +4896,7 @@ func (x *Patch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Patch.ProtoReflect.Descriptor instead.
 func (*Patch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Patch) GetKind() string {
@@ -4801,7 +4962,7 @@ type RolloutHistory struct {
 
 func (x *RolloutHistory) Reset() {
 	*x = RolloutHistory{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4813,7 +4974,7 @@ func (x *RolloutHistory) String() string {
 func (*RolloutHistory) ProtoMessage() {}
 
 func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4826,7 +4987,7 @@ func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutHistory.ProtoReflect.Descriptor instead.
 func (*RolloutHistory) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RolloutHistory) GetKind() string {
@@ -4871,7 +5032,7 @@ type RolloutUndo struct {
 
 func (x *RolloutUndo) Reset() {
 	*x = RolloutUndo{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4883,7 +5044,7 @@ func (x *RolloutUndo) String() string {
 func (*RolloutUndo) ProtoMessage() {}
 
 func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4896,7 +5057,7 @@ func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutUndo.ProtoReflect.Descriptor instead.
 func (*RolloutUndo) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RolloutUndo) GetKind() string {
@@ -4939,7 +5100,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4951,7 +5112,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4964,7 +5125,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Rollout) GetKind() string {
@@ -5002,7 +5163,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5014,7 +5175,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5027,7 +5188,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Top) GetNamespace() string {
@@ -5062,14 +5223,15 @@ var File_fairlead_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\xa4\x02\n" +
+	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\xd5\x02\n" +
 	"\tSessionUp\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.fairlead.link.v1.HelloH\x00R\x05hello\x128\n" +
 	"\baccounts\x18\x02 \x01(\v2\x1a.fairlead.link.v1.AccountsH\x00R\baccounts\x12/\n" +
 	"\x05facts\x18\x03 \x01(\v2\x17.fairlead.link.v1.FactsH\x00R\x05facts\x12;\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x1b.fairlead.link.v1.HeartbeatH\x00R\theartbeat\x125\n" +
-	"\agoodbye\x18\x05 \x01(\v2\x19.fairlead.link.v1.GoodbyeH\x00R\agoodbyeB\a\n" +
-	"\x05frame\"\x9e\x03\n" +
+	"\agoodbye\x18\x05 \x01(\v2\x19.fairlead.link.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
+	"\x05proof\x18\x06 \x01(\v2\x17.fairlead.link.v1.ProofH\x00R\x05proofB\a\n" +
+	"\x05frame\"\xdb\x03\n" +
 	"\vSessionDown\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.fairlead.link.v1.WelcomeH\x00R\awelcome\x12<\n" +
 	"\averdict\x18\x02 \x01(\v2 .fairlead.link.v1.AccountVerdictH\x00R\averdict\x128\n" +
@@ -5077,8 +5239,17 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\bdetached\x18\x04 \x01(\v2\x1a.fairlead.link.v1.DetachedH\x00R\bdetached\x12;\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x1b.fairlead.link.v1.HeartbeatH\x00R\theartbeat\x12/\n" +
 	"\x05drain\x18\x06 \x01(\v2\x17.fairlead.link.v1.DrainH\x00R\x05drain\x12/\n" +
-	"\x05close\x18\a \x01(\v2\x17.fairlead.link.v1.CloseH\x00R\x05closeB\a\n" +
-	"\x05frame\"\x91\x02\n" +
+	"\x05close\x18\a \x01(\v2\x17.fairlead.link.v1.CloseH\x00R\x05close\x12;\n" +
+	"\tchallenge\x18\b \x01(\v2\x1b.fairlead.link.v1.ChallengeH\x00R\tchallengeB\a\n" +
+	"\x05frame\"}\n" +
+	"\tChallenge\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
+	"\asession\x18\x02 \x01(\tR\asession\x12\"\n" +
+	"\fcertificates\x18\x03 \x03(\fR\fcertificates\x12\x1c\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"I\n" +
+	"\x05Proof\x12\"\n" +
+	"\fcertificates\x18\x01 \x03(\fR\fcertificates\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x91\x02\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x01 \x01(\rR\n" +
@@ -5468,149 +5639,153 @@ func file_fairlead_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_fairlead_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(Close_Code)(0),        // 0: fairlead.link.v1.Close.Code
 	(Outcome_State)(0),     // 1: fairlead.link.v1.Outcome.State
 	(Failure_Cause)(0),     // 2: fairlead.link.v1.Failure.Cause
 	(*SessionUp)(nil),      // 3: fairlead.link.v1.SessionUp
 	(*SessionDown)(nil),    // 4: fairlead.link.v1.SessionDown
-	(*Hello)(nil),          // 5: fairlead.link.v1.Hello
-	(*Agent)(nil),          // 6: fairlead.link.v1.Agent
-	(*Resume)(nil),         // 7: fairlead.link.v1.Resume
-	(*Account)(nil),        // 8: fairlead.link.v1.Account
-	(*Roles)(nil),          // 9: fairlead.link.v1.Roles
-	(*CustomResource)(nil), // 10: fairlead.link.v1.CustomResource
-	(*CachingPolicy)(nil),  // 11: fairlead.link.v1.CachingPolicy
-	(*Accounts)(nil),       // 12: fairlead.link.v1.Accounts
-	(*Facts)(nil),          // 13: fairlead.link.v1.Facts
-	(*Heartbeat)(nil),      // 14: fairlead.link.v1.Heartbeat
-	(*Goodbye)(nil),        // 15: fairlead.link.v1.Goodbye
-	(*Welcome)(nil),        // 16: fairlead.link.v1.Welcome
-	(*AccountVerdict)(nil), // 17: fairlead.link.v1.AccountVerdict
-	(*CachePolicy)(nil),    // 18: fairlead.link.v1.CachePolicy
-	(*Attached)(nil),       // 19: fairlead.link.v1.Attached
-	(*Detached)(nil),       // 20: fairlead.link.v1.Detached
-	(*Drain)(nil),          // 21: fairlead.link.v1.Drain
-	(*Close)(nil),          // 22: fairlead.link.v1.Close
-	(*InventoryUp)(nil),    // 23: fairlead.link.v1.InventoryUp
-	(*Batch)(nil),          // 24: fairlead.link.v1.Batch
-	(*Change)(nil),         // 25: fairlead.link.v1.Change
-	(*Key)(nil),            // 26: fairlead.link.v1.Key
-	(*Row)(nil),            // 27: fairlead.link.v1.Row
-	(*Link)(nil),           // 28: fairlead.link.v1.Link
-	(*Group)(nil),          // 29: fairlead.link.v1.Group
-	(*Digest)(nil),         // 30: fairlead.link.v1.Digest
-	(*Page)(nil),           // 31: fairlead.link.v1.Page
-	(*Entry)(nil),          // 32: fairlead.link.v1.Entry
-	(*InventoryDown)(nil),  // 33: fairlead.link.v1.InventoryDown
-	(*Ack)(nil),            // 34: fairlead.link.v1.Ack
-	(*Credit)(nil),         // 35: fairlead.link.v1.Credit
-	(*Verdict)(nil),        // 36: fairlead.link.v1.Verdict
-	(*Want)(nil),           // 37: fairlead.link.v1.Want
-	(*Rejected)(nil),       // 38: fairlead.link.v1.Rejected
-	(*OperationDown)(nil),  // 39: fairlead.link.v1.OperationDown
-	(*Start)(nil),          // 40: fairlead.link.v1.Start
-	(*Cancel)(nil),         // 41: fairlead.link.v1.Cancel
-	(*Received)(nil),       // 42: fairlead.link.v1.Received
-	(*OperationUp)(nil),    // 43: fairlead.link.v1.OperationUp
-	(*Output)(nil),         // 44: fairlead.link.v1.Output
-	(*Outcome)(nil),        // 45: fairlead.link.v1.Outcome
-	(*Effect)(nil),         // 46: fairlead.link.v1.Effect
-	(*Failure)(nil),        // 47: fairlead.link.v1.Failure
-	(*Operation)(nil),      // 48: fairlead.link.v1.Operation
-	(*Get)(nil),            // 49: fairlead.link.v1.Get
-	(*List)(nil),           // 50: fairlead.link.v1.List
-	(*Apply)(nil),          // 51: fairlead.link.v1.Apply
-	(*Create)(nil),         // 52: fairlead.link.v1.Create
-	(*Replace)(nil),        // 53: fairlead.link.v1.Replace
-	(*Delete)(nil),         // 54: fairlead.link.v1.Delete
-	(*Logs)(nil),           // 55: fairlead.link.v1.Logs
-	(*Scale)(nil),          // 56: fairlead.link.v1.Scale
-	(*Patch)(nil),          // 57: fairlead.link.v1.Patch
-	(*RolloutHistory)(nil), // 58: fairlead.link.v1.RolloutHistory
-	(*RolloutUndo)(nil),    // 59: fairlead.link.v1.RolloutUndo
-	(*Rollout)(nil),        // 60: fairlead.link.v1.Rollout
-	(*Top)(nil),            // 61: fairlead.link.v1.Top
-	nil,                    // 62: fairlead.link.v1.Account.PermissionsEntry
+	(*Challenge)(nil),      // 5: fairlead.link.v1.Challenge
+	(*Proof)(nil),          // 6: fairlead.link.v1.Proof
+	(*Hello)(nil),          // 7: fairlead.link.v1.Hello
+	(*Agent)(nil),          // 8: fairlead.link.v1.Agent
+	(*Resume)(nil),         // 9: fairlead.link.v1.Resume
+	(*Account)(nil),        // 10: fairlead.link.v1.Account
+	(*Roles)(nil),          // 11: fairlead.link.v1.Roles
+	(*CustomResource)(nil), // 12: fairlead.link.v1.CustomResource
+	(*CachingPolicy)(nil),  // 13: fairlead.link.v1.CachingPolicy
+	(*Accounts)(nil),       // 14: fairlead.link.v1.Accounts
+	(*Facts)(nil),          // 15: fairlead.link.v1.Facts
+	(*Heartbeat)(nil),      // 16: fairlead.link.v1.Heartbeat
+	(*Goodbye)(nil),        // 17: fairlead.link.v1.Goodbye
+	(*Welcome)(nil),        // 18: fairlead.link.v1.Welcome
+	(*AccountVerdict)(nil), // 19: fairlead.link.v1.AccountVerdict
+	(*CachePolicy)(nil),    // 20: fairlead.link.v1.CachePolicy
+	(*Attached)(nil),       // 21: fairlead.link.v1.Attached
+	(*Detached)(nil),       // 22: fairlead.link.v1.Detached
+	(*Drain)(nil),          // 23: fairlead.link.v1.Drain
+	(*Close)(nil),          // 24: fairlead.link.v1.Close
+	(*InventoryUp)(nil),    // 25: fairlead.link.v1.InventoryUp
+	(*Batch)(nil),          // 26: fairlead.link.v1.Batch
+	(*Change)(nil),         // 27: fairlead.link.v1.Change
+	(*Key)(nil),            // 28: fairlead.link.v1.Key
+	(*Row)(nil),            // 29: fairlead.link.v1.Row
+	(*Link)(nil),           // 30: fairlead.link.v1.Link
+	(*Group)(nil),          // 31: fairlead.link.v1.Group
+	(*Digest)(nil),         // 32: fairlead.link.v1.Digest
+	(*Page)(nil),           // 33: fairlead.link.v1.Page
+	(*Entry)(nil),          // 34: fairlead.link.v1.Entry
+	(*InventoryDown)(nil),  // 35: fairlead.link.v1.InventoryDown
+	(*Ack)(nil),            // 36: fairlead.link.v1.Ack
+	(*Credit)(nil),         // 37: fairlead.link.v1.Credit
+	(*Verdict)(nil),        // 38: fairlead.link.v1.Verdict
+	(*Want)(nil),           // 39: fairlead.link.v1.Want
+	(*Rejected)(nil),       // 40: fairlead.link.v1.Rejected
+	(*OperationDown)(nil),  // 41: fairlead.link.v1.OperationDown
+	(*Start)(nil),          // 42: fairlead.link.v1.Start
+	(*Cancel)(nil),         // 43: fairlead.link.v1.Cancel
+	(*Received)(nil),       // 44: fairlead.link.v1.Received
+	(*OperationUp)(nil),    // 45: fairlead.link.v1.OperationUp
+	(*Output)(nil),         // 46: fairlead.link.v1.Output
+	(*Outcome)(nil),        // 47: fairlead.link.v1.Outcome
+	(*Effect)(nil),         // 48: fairlead.link.v1.Effect
+	(*Failure)(nil),        // 49: fairlead.link.v1.Failure
+	(*Operation)(nil),      // 50: fairlead.link.v1.Operation
+	(*Get)(nil),            // 51: fairlead.link.v1.Get
+	(*List)(nil),           // 52: fairlead.link.v1.List
+	(*Apply)(nil),          // 53: fairlead.link.v1.Apply
+	(*Create)(nil),         // 54: fairlead.link.v1.Create
+	(*Replace)(nil),        // 55: fairlead.link.v1.Replace
+	(*Delete)(nil),         // 56: fairlead.link.v1.Delete
+	(*Logs)(nil),           // 57: fairlead.link.v1.Logs
+	(*Scale)(nil),          // 58: fairlead.link.v1.Scale
+	(*Patch)(nil),          // 59: fairlead.link.v1.Patch
+	(*RolloutHistory)(nil), // 60: fairlead.link.v1.RolloutHistory
+	(*RolloutUndo)(nil),    // 61: fairlead.link.v1.RolloutUndo
+	(*Rollout)(nil),        // 62: fairlead.link.v1.Rollout
+	(*Top)(nil),            // 63: fairlead.link.v1.Top
+	nil,                    // 64: fairlead.link.v1.Account.PermissionsEntry
 }
 var file_fairlead_link_v1_link_proto_depIdxs = []int32{
-	5,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
-	12, // 1: fairlead.link.v1.SessionUp.accounts:type_name -> fairlead.link.v1.Accounts
-	13, // 2: fairlead.link.v1.SessionUp.facts:type_name -> fairlead.link.v1.Facts
-	14, // 3: fairlead.link.v1.SessionUp.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	15, // 4: fairlead.link.v1.SessionUp.goodbye:type_name -> fairlead.link.v1.Goodbye
-	16, // 5: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
-	17, // 6: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
-	19, // 7: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
-	20, // 8: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
-	14, // 9: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	21, // 10: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
-	22, // 11: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
-	6,  // 12: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
-	8,  // 13: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
-	7,  // 14: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
-	10, // 15: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	62, // 16: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
-	11, // 17: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	8,  // 18: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
-	10, // 19: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	18, // 20: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
-	11, // 21: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	0,  // 22: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
-	24, // 23: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
-	30, // 24: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
-	31, // 25: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
-	25, // 26: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
-	27, // 27: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
-	26, // 28: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
-	28, // 29: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
-	28, // 30: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
-	26, // 31: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
-	26, // 32: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
-	26, // 33: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
-	29, // 34: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
-	29, // 35: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
-	32, // 36: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
-	34, // 37: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
-	35, // 38: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
-	36, // 39: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
-	37, // 40: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
-	38, // 41: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
-	29, // 42: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
-	29, // 43: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
-	29, // 44: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
-	40, // 45: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
-	41, // 46: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
-	42, // 47: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
-	48, // 48: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
-	44, // 49: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
-	45, // 50: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
-	1,  // 51: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
-	47, // 52: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
-	46, // 53: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
-	2,  // 54: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
-	49, // 55: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
-	50, // 56: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
-	51, // 57: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
-	52, // 58: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
-	53, // 59: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
-	54, // 60: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
-	55, // 61: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
-	56, // 62: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
-	57, // 63: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
-	58, // 64: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
-	59, // 65: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
-	60, // 66: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
-	60, // 67: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
-	60, // 68: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
-	61, // 69: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
-	9,  // 70: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	7,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
+	14, // 1: fairlead.link.v1.SessionUp.accounts:type_name -> fairlead.link.v1.Accounts
+	15, // 2: fairlead.link.v1.SessionUp.facts:type_name -> fairlead.link.v1.Facts
+	16, // 3: fairlead.link.v1.SessionUp.heartbeat:type_name -> fairlead.link.v1.Heartbeat
+	17, // 4: fairlead.link.v1.SessionUp.goodbye:type_name -> fairlead.link.v1.Goodbye
+	6,  // 5: fairlead.link.v1.SessionUp.proof:type_name -> fairlead.link.v1.Proof
+	18, // 6: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
+	19, // 7: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
+	21, // 8: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
+	22, // 9: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
+	16, // 10: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
+	23, // 11: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
+	24, // 12: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
+	5,  // 13: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
+	8,  // 14: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
+	10, // 15: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
+	9,  // 16: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
+	12, // 17: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	64, // 18: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
+	13, // 19: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	10, // 20: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
+	12, // 21: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	20, // 22: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
+	13, // 23: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	0,  // 24: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
+	26, // 25: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
+	32, // 26: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
+	33, // 27: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
+	27, // 28: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
+	29, // 29: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
+	28, // 30: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
+	30, // 31: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
+	30, // 32: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
+	28, // 33: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
+	28, // 34: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
+	28, // 35: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
+	31, // 36: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
+	31, // 37: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
+	34, // 38: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
+	36, // 39: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
+	37, // 40: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
+	38, // 41: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
+	39, // 42: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
+	40, // 43: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
+	31, // 44: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
+	31, // 45: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
+	31, // 46: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
+	42, // 47: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
+	43, // 48: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
+	44, // 49: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
+	50, // 50: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
+	46, // 51: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
+	47, // 52: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
+	1,  // 53: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
+	49, // 54: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
+	48, // 55: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
+	2,  // 56: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
+	51, // 57: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
+	52, // 58: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
+	53, // 59: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
+	54, // 60: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
+	55, // 61: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
+	56, // 62: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
+	57, // 63: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
+	58, // 64: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
+	59, // 65: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
+	60, // 66: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
+	61, // 67: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
+	62, // 68: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
+	62, // 69: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
+	62, // 70: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
+	63, // 71: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
+	11, // 72: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_link_v1_link_proto_init() }
@@ -5624,6 +5799,7 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionUp_Facts)(nil),
 		(*SessionUp_Heartbeat)(nil),
 		(*SessionUp_Goodbye)(nil),
+		(*SessionUp_Proof)(nil),
 	}
 	file_fairlead_link_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*SessionDown_Welcome)(nil),
@@ -5633,36 +5809,37 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionDown_Heartbeat)(nil),
 		(*SessionDown_Drain)(nil),
 		(*SessionDown_Close)(nil),
+		(*SessionDown_Challenge)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[20].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[22].OneofWrappers = []any{
 		(*InventoryUp_Batch)(nil),
 		(*InventoryUp_Digest)(nil),
 		(*InventoryUp_Page)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[22].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[24].OneofWrappers = []any{
 		(*Change_PutRow)(nil),
 		(*Change_DeleteRow)(nil),
 		(*Change_PutLink)(nil),
 		(*Change_DeleteLink)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[30].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[32].OneofWrappers = []any{
 		(*InventoryDown_Ack)(nil),
 		(*InventoryDown_Credit)(nil),
 		(*InventoryDown_Verdict)(nil),
 		(*InventoryDown_Want)(nil),
 		(*InventoryDown_Rejected)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[36].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[38].OneofWrappers = []any{
 		(*OperationDown_Start)(nil),
 		(*OperationDown_Cancel)(nil),
 		(*OperationDown_Received)(nil),
 		(*OperationDown_OutputCredit)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[40].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[42].OneofWrappers = []any{
 		(*OperationUp_Output)(nil),
 		(*OperationUp_Outcome)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[45].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[47].OneofWrappers = []any{
 		(*Operation_Get)(nil),
 		(*Operation_List)(nil),
 		(*Operation_Apply)(nil),
@@ -5679,15 +5856,15 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*Operation_RolloutRestart)(nil),
 		(*Operation_Top)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[52].OneofWrappers = []any{}
-	file_fairlead_link_v1_link_proto_msgTypes[53].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[54].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[55].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_link_v1_link_proto_rawDesc), len(file_fairlead_link_v1_link_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   60,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

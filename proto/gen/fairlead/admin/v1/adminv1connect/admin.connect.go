@@ -3,7 +3,7 @@
 // Source: fairlead/admin/v1/admin.proto
 
 // What operators and the CLI call on a bridge, port 8082. Connect, gRPC or gRPC-Web; "Authorization: Bearer TOKEN" with the
-// token of the bridge's adminTokenFile.
+// token of the bridge's admin.tokenFile, a token with a role (CreateToken), or one of an OIDC provider (admin.oidc).
 package adminv1connect
 
 import (
@@ -53,6 +53,10 @@ const (
 	AdminServiceRevokeTokenProcedure = "/fairlead.admin.v1.AdminService/RevokeToken"
 	// AdminServiceExecuteProcedure is the fully-qualified name of the AdminService's Execute RPC.
 	AdminServiceExecuteProcedure = "/fairlead.admin.v1.AdminService/Execute"
+	// AdminServiceListAuditProcedure is the fully-qualified name of the AdminService's ListAudit RPC.
+	AdminServiceListAuditProcedure = "/fairlead.admin.v1.AdminService/ListAudit"
+	// AdminServiceRotateKeyProcedure is the fully-qualified name of the AdminService's RotateKey RPC.
+	AdminServiceRotateKeyProcedure = "/fairlead.admin.v1.AdminService/RotateKey"
 )
 
 // AdminServiceClient is a client for the fairlead.admin.v1.AdminService service.
@@ -68,8 +72,12 @@ type AdminServiceClient interface {
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	// RevokeToken ends the sessions that the token opened.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
-	// Execute runs a kubectl command line on an account, as Clouddriver would.
+	// Execute runs a kubectl command line on an account, as Clouddriver would. It needs an operator or the account's manager.
 	Execute(context.Context, *connect.Request[v1.ExecuteRequest]) (*connect.ServerStreamForClient[v1.ExecuteResponse], error)
+	// ListAudit lists what was changed and by whom, latest first.
+	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest]) (*connect.Response[v1.ListAuditResponse], error)
+	// RotateKey seals everything that is stored encrypted with the newest key of the key file. It needs an operator. It may be repeated.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
 }
 
 // NewAdminServiceClient constructs a client for the fairlead.admin.v1.AdminService service. By
@@ -125,6 +133,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("Execute")),
 			connect.WithClientOptions(opts...),
 		),
+		listAudit: connect.NewClient[v1.ListAuditRequest, v1.ListAuditResponse](
+			httpClient,
+			baseURL+AdminServiceListAuditProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateKey: connect.NewClient[v1.RotateKeyRequest, v1.RotateKeyResponse](
+			httpClient,
+			baseURL+AdminServiceRotateKeyProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RotateKey")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -137,6 +157,8 @@ type adminServiceClient struct {
 	listTokens    *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
 	revokeToken   *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
 	execute       *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
+	listAudit     *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
+	rotateKey     *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
 }
 
 // GetStatus calls fairlead.admin.v1.AdminService.GetStatus.
@@ -174,6 +196,16 @@ func (c *adminServiceClient) Execute(ctx context.Context, req *connect.Request[v
 	return c.execute.CallServerStream(ctx, req)
 }
 
+// ListAudit calls fairlead.admin.v1.AdminService.ListAudit.
+func (c *adminServiceClient) ListAudit(ctx context.Context, req *connect.Request[v1.ListAuditRequest]) (*connect.Response[v1.ListAuditResponse], error) {
+	return c.listAudit.CallUnary(ctx, req)
+}
+
+// RotateKey calls fairlead.admin.v1.AdminService.RotateKey.
+func (c *adminServiceClient) RotateKey(ctx context.Context, req *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return c.rotateKey.CallUnary(ctx, req)
+}
+
 // AdminServiceHandler is an implementation of the fairlead.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// GetStatus tells how this bridge is.
@@ -187,8 +219,12 @@ type AdminServiceHandler interface {
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	// RevokeToken ends the sessions that the token opened.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
-	// Execute runs a kubectl command line on an account, as Clouddriver would.
+	// Execute runs a kubectl command line on an account, as Clouddriver would. It needs an operator or the account's manager.
 	Execute(context.Context, *connect.Request[v1.ExecuteRequest], *connect.ServerStream[v1.ExecuteResponse]) error
+	// ListAudit lists what was changed and by whom, latest first.
+	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest]) (*connect.Response[v1.ListAuditResponse], error)
+	// RotateKey seals everything that is stored encrypted with the newest key of the key file. It needs an operator. It may be repeated.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -240,6 +276,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("Execute")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListAuditHandler := connect.NewUnaryHandler(
+		AdminServiceListAuditProcedure,
+		svc.ListAudit,
+		connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRotateKeyHandler := connect.NewUnaryHandler(
+		AdminServiceRotateKeyProcedure,
+		svc.RotateKey,
+		connect.WithSchema(adminServiceMethods.ByName("RotateKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/fairlead.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -256,6 +304,10 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceRevokeTokenHandler.ServeHTTP(w, r)
 		case AdminServiceExecuteProcedure:
 			adminServiceExecuteHandler.ServeHTTP(w, r)
+		case AdminServiceListAuditProcedure:
+			adminServiceListAuditHandler.ServeHTTP(w, r)
+		case AdminServiceRotateKeyProcedure:
+			adminServiceRotateKeyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -291,4 +343,12 @@ func (UnimplementedAdminServiceHandler) RevokeToken(context.Context, *connect.Re
 
 func (UnimplementedAdminServiceHandler) Execute(context.Context, *connect.Request[v1.ExecuteRequest], *connect.ServerStream[v1.ExecuteResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.Execute is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListAudit(context.Context, *connect.Request[v1.ListAuditRequest]) (*connect.Response[v1.ListAuditResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ListAudit is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.RotateKey is not implemented"))
 }
