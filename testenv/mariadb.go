@@ -205,7 +205,7 @@ func (m *mariadb) firstStatements() []string {
 	} {
 		statements = append(statements,
 			fmt.Sprintf("CREATE USER IF NOT EXISTS %s@'127.0.0.1' IDENTIFIED BY '%s'", name, m.password),
-			fmt.Sprintf("GRANT %s TO %s@'127.0.0.1'", rights, name))
+			fmt.Sprintf("GRANT %s TO %s@'127.0.0.1'%s", rights, name, map[bool]string{true: " WITH GRANT OPTION"}[name == allUser]))
 	}
 	if m.templates {
 		statements = append(statements, "USE "+databaseName)

@@ -188,6 +188,8 @@ func TestCacheOnARealServer(t *testing.T) {
 		"writes on killed connections are tried again":                             kills,
 		"writes that lose a deadlock are tried again":                              deadlocks,
 		"stock accounts write and evict beside ours, and nobody's statement fails": stockBeside,
+		"whatever the server says while it fails over, writes come through":        failover,
+		"connections to a server that became read-only are dropped":                readOnly,
 		"a table that was dropped comes back":                                      dropped,
 		"a full queue blocks until there is room":                                  full,
 		"digests of many accounts are right":                                       manyDigests,

@@ -37,7 +37,9 @@ func (w *Writer) work(ctx context.Context) error {
 		}
 		// The order across accounts does not matter, that of an account's own tasks stays.
 		slices.SortStableFunc(tasks, func(a, b *task) int { return cmp.Compare(a.account, b.account) })
+		w.metrics.busy.Inc()
 		outcomes := w.commit(ctx, tasks)
+		w.metrics.busy.Dec()
 		if ctx.Err() != nil {
 			// Before room is given back, or those who wait for it would get in.
 			w.queue.refuse()
@@ -85,7 +87,9 @@ func (w *Writer) commit(ctx context.Context, tasks []*task) []outcome {
 			w.metrics.retries.WithLabelValues("conflict").Inc()
 			sleep(ctx, conflictPause/2+rand.N(conflictPause))
 			continue
-		case !store.IsUnavailable(err):
+		case store.IsUnavailable(err):
+			w.o.Store.Renew()
+		default:
 			// A refusal that we do not know. It may pass; when it does not, it must not hold up other accounts.
 			if refused++; refused == patience {
 				return w.separate(ctx, tasks, err)

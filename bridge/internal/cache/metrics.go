@@ -17,6 +17,7 @@ type metrics struct {
 	retries              *prometheus.CounterVec
 	seconds              prometheus.Histogram
 	writes               prometheus.Histogram
+	busy                 prometheus.Gauge
 
 	// The same as rows and links, for the admin API.
 	rowsPut, linksPut atomic.Uint64
@@ -24,7 +25,7 @@ type metrics struct {
 
 const namespace = "fairlead_bridge"
 
-func newMetrics(r prometheus.Registerer, q *queue) *metrics {
+func newMetrics(r prometheus.Registerer, q *queue, workers int) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: "cache", Name: name, Help: help})
 	}
@@ -42,6 +43,10 @@ func newMetrics(r prometheus.Registerer, q *queue) *metrics {
 		writes: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Subsystem: "cache", Name: "transaction_writes",
 			Help: "Writes that shared a transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
 	}
+	m.busy = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: "cache", Name: "workers_busy",
+		Help: "Transactions that are being written, their repetitions and the pauses between them included."})
+	limit := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: "cache", Name: "workers", Help: "Transactions that may be written at once (cache.workers)."})
+	limit.Set(float64(workers))
 	for _, cause := range []string{"conflict", "failure"} {
 		m.retries.WithLabelValues(cause)
 	}
@@ -52,10 +57,12 @@ func newMetrics(r prometheus.Registerer, q *queue) *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: "cache_queue", Name: name, Help: help},
 			func() float64 { return value(q.look()) })
 	}
-	r.MustRegister(m.rows, m.links, m.deletes, m.rejected, m.fenced, m.failed, m.retries, m.seconds, m.writes,
+	r.MustRegister(m.rows, m.links, m.deletes, m.rejected, m.fenced, m.failed, m.retries, m.seconds, m.writes, m.busy, limit,
 		gauge("bytes", "Bytes of inventory that wait or are being written.", func(s queueStats) float64 { return float64(s.bytes) }),
 		gauge("changes", "Rows and links that wait or are being written.", func(s queueStats) float64 { return float64(s.changes) }),
 		gauge("writes", "Writes that wait or are being written.", func(s queueStats) float64 { return float64(s.writes) }),
+		gauge("saturation_ratio", "How full the queue is, by its tighter bound; at 1 sessions wait, and agents stop reading their watches.",
+			func(s queueStats) float64 { return s.saturation }),
 		gauge("oldest_seconds", "Age of the oldest write that has not ended.", func(s queueStats) float64 {
 			if s.oldest.IsZero() {
 				return 0

@@ -37,6 +37,8 @@ type queueStats struct {
 	oldest time.Time
 	// blocked is how long Submit has waited for room, all in all.
 	blocked time.Duration
+	// saturation is how full the queue is, by its tighter bound, 0 to 1. One that is larger than the queue fills it.
+	saturation float64
 }
 
 // lane is the queue of one account. It exists while it has tasks or a worker.
@@ -270,6 +272,7 @@ func (q *queue) look() queueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	stats := q.stats
+	stats.saturation = min(max(float64(stats.bytes)/float64(q.maxBytes), float64(stats.changes)/float64(q.maxChanges)), 1)
 	for _, l := range q.lanes {
 		came := l.came
 		if !l.taken {

@@ -70,7 +70,7 @@ func New(o Options) *Writer {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Writer{o: o, queue: newQueue(o.QueueBytes, o.QueueChanges, o.Workers), digests: newDigests()}
-	w.metrics = newMetrics(o.Metrics, w.queue)
+	w.metrics = newMetrics(o.Metrics, w.queue, o.Workers)
 	return w
 }
 

@@ -25,6 +25,16 @@ const (
 	errRowTooBig        = 1118 // ER_TOO_BIG_ROWSIZE
 	errCheckMySQL       = 3819 // ER_CHECK_CONSTRAINT_VIOLATED
 	errCheckMariaDB     = 4025 // ER_CONSTRAINT_FAILED
+	errGroupConflict    = 3101 // ER_TRANSACTION_ROLLBACK_DURING_COMMIT: group replication
+
+	// What a server says that goes, is full or does not serve yet. Read-only servers (1290, 1792, 1836) come as a lost connection: the
+	// driver drops it, so that the next one may lead to another server.
+	errTooManyConnections = 1040 // ER_CON_COUNT_ERROR
+	errNodeNotReady       = 1047 // ER_UNKNOWN_COM_ERROR, Galera: the node has not joined
+	errShutdown           = 1053 // ER_SERVER_SHUTDOWN
+	errUserConnections    = 1203 // ER_TOO_MANY_USER_CONNECTIONS
+	errInterrupted        = 1317 // ER_QUERY_INTERRUPTED: KILL QUERY
+	errKilled             = 1927 // ER_CONNECTION_KILLED, MariaDB
 )
 
 // ErrNoTable says that a statement named a table that is not there.
@@ -49,7 +59,7 @@ func IsNoTable(err error) bool {
 // IsConflict tells whether a transaction lost against another one: it may run again at once.
 func IsConflict(err error) bool {
 	n := number(err)
-	return n == errDeadlock || n == errLockWaitTimeout
+	return n == errDeadlock || n == errLockWaitTimeout || n == errGroupConflict
 }
 
 // IsData tells whether the database refused what a row holds. Another try ends in the same way. Anything that is not
@@ -70,10 +80,14 @@ func IsData(err error) bool {
 	return e.SQLState[0] == '2' && e.SQLState[1] == '2'
 }
 
-// IsUnavailable tells whether the database could not be spoken to, as opposed to having answered with an error.
+// IsUnavailable tells whether the database could not be spoken to, or is about to go, as opposed to having refused a statement.
 func IsUnavailable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
+	}
+	switch number(err) {
+	case errTooManyConnections, errNodeNotReady, errShutdown, errUserConnections, errInterrupted, errKilled:
+		return true
 	}
 	var netErr net.Error
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, sql.ErrConnDone) ||

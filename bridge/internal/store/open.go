@@ -29,6 +29,7 @@ type Store struct {
 	log *slog.Logger
 	// Where the database is, without user and password.
 	host, address string
+	idle          int // connections that are kept open
 }
 
 // lockWaitSeconds bounds how long a statement waits for a row lock. An attach waits for the transactions that hold the
@@ -86,7 +87,14 @@ func Open(o Options) (*Store, error) {
 	db.SetMaxIdleConns(limit)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	db.SetConnMaxLifetime(30 * time.Minute)
-	return &Store{db: db, log: o.Log, host: cfg.Addr, address: cfg.Addr + "/" + cfg.DBName}, nil
+	return &Store{db: db, log: o.Log, host: cfg.Addr, address: cfg.Addr + "/" + cfg.DBName, idle: limit}, nil
+}
+
+// Renew closes the connections that nobody uses. After one was lost or led to a server that takes no writes, the others are likely to be no
+// better, and each would cost another attempt.
+func (s *Store) Renew() {
+	s.db.SetMaxIdleConns(-1)
+	s.db.SetMaxIdleConns(s.idle)
 }
 
 // Close closes all connections.

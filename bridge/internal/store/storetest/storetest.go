@@ -97,6 +97,19 @@ func (d *DB) Open(t testing.TB) *store.Store {
 	return s
 }
 
+// Restricted is how a user reaches the database who may do everything in it and nothing else, as an install grants it.
+func (d *DB) Restricted(t testing.TB) (dsn string) {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.User, cfg.Passwd = d.Name, rand.Text()
+	d.Exec(t, fmt.Sprintf("CREATE USER %s@'127.0.0.1' IDENTIFIED BY '%s'; GRANT ALL ON %s.* TO %[1]s@'127.0.0.1'", cfg.User, cfg.Passwd, d.Name))
+	t.Cleanup(func() { d.Exec(t, fmt.Sprintf("DROP USER %s@'127.0.0.1'", cfg.User)) })
+	return cfg.FormatDSN()
+}
+
 // Exec runs a statement behind the store's back.
 func (d *DB) Exec(t testing.TB, query string, args ...any) {
 	t.Helper()
