@@ -25,9 +25,12 @@ import (
 
 // bridgePart is what a bridge is started with.
 type bridgePart struct {
-	name, dir, log                string
+	n                             int
+	name, dir, log, keyFile       string
 	agents, plugin, admin, metric int // ports
 	database                      *mariadb
+	up                            *later[Bridge] // its process runs
+	ok                            *later[Bridge] // it is ready
 }
 
 func newBridgePart(name, dir, log string, database *mariadb) (*bridgePart, error) {
@@ -36,7 +39,7 @@ func newBridgePart(name, dir, log string, database *mariadb) (*bridgePart, error
 		return nil, err
 	}
 	return &bridgePart{
-		name: name, dir: dir, log: log, database: database,
+		name: name, dir: dir, log: log, keyFile: filepath.Join(dir, "key"), database: database, up: newLater[Bridge](), ok: newLater[Bridge](),
 		agents: ports[0], plugin: ports[1], admin: ports[2], metric: ports[3],
 	}, nil
 }
@@ -54,7 +57,7 @@ func (b *bridgePart) info() Bridge {
 func (b *bridgePart) config() map[string]any {
 	return map[string]any{
 		"name":     b.name,
-		"keyFile":  b.file("key"),
+		"keyFile":  b.keyFile,
 		"database": map[string]any{"dsn": b.database.dsn(bridgeUser)},
 		"agents":   map[string]any{"address": loopback(b.agents)},
 		"peers":    map[string]any{"address": "127.0.0.1:0"},
@@ -80,12 +83,15 @@ func (b *bridgePart) install(program string) (process.Spec, error) {
 			return process.Spec{}, err
 		}
 	}
-	for name, content := range map[string]string{
+	files := map[string]string{
 		"fairlead-bridge.yml": string(config),
-		"key":                 base64.StdEncoding.EncodeToString(key),
 		"plugin-secret":       hex.EncodeToString(secret),
 		"admin-token":         hex.EncodeToString(token),
-	} {
+	}
+	if b.keyFile == b.file("key") {
+		files["key"] = base64.StdEncoding.EncodeToString(key)
+	}
+	for name, content := range files {
 		if err := os.WriteFile(b.file(name), []byte(content), 0o600); err != nil {
 			return process.Spec{}, err
 		}

@@ -29,6 +29,8 @@ type Options struct {
 	Stock bool `json:"stock"`
 	// Clusters is how many clusters there are, each with an agent; 0 means 1.
 	Clusters int `json:"clusters"`
+	// Bridges is how many bridges there are; 0 means 1. Clouddriver has the first one; the agents are spread over all.
+	Bridges int `json:"bridges"`
 	// Kubeconfig, if given, is an administrator's file of a running cluster that is used instead of one of our own. Two service
 	// accounts are made in it (kube-system: fairlead-agent, spinnaker-stock) and stay.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
@@ -67,6 +69,12 @@ func (o *Options) check() error {
 	}
 	if o.Clusters < 0 || o.Clusters > 20 {
 		return fmt.Errorf("%d clusters: from 1 to 20 fit on a machine", o.Clusters)
+	}
+	if o.Bridges == 0 {
+		o.Bridges = 1
+	}
+	if o.Bridges < 0 || o.Bridges > 10 {
+		return fmt.Errorf("%d bridges: from 1 to 10 fit on a machine", o.Bridges)
 	}
 	if o.Kubeconfig != "" {
 		if o.Clusters != 1 {

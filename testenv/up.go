@@ -59,9 +59,7 @@ type up struct {
 	vault     *vaultPart // nil: not wanted
 	mysqlUp   *later[struct{}]
 	kubectl   *later[string]
-	bridge    *bridgePart
-	bridgeUp  *later[Bridge] // its process runs
-	bridgeOK  *later[Bridge] // it is ready
+	bridges   []*bridgePart
 	clouddriv *clouddriverPart
 }
 
@@ -79,7 +77,7 @@ type clusterPart struct {
 func newUp(options Options) (*up, error) {
 	u := &up{
 		options: options, progress: newProgress(options.Progress),
-		mysqlUp: newLater[struct{}](), kubectl: newLater[string](), bridgeUp: newLater[Bridge](), bridgeOK: newLater[Bridge](),
+		mysqlUp: newLater[struct{}](), kubectl: newLater[string](),
 		env: &Env{dir: options.Dir, diesWithParent: options.DiesWithParent, Clusters: []KubeCluster{}, Bridges: []Bridge{}, Agents: []Agent{}},
 	}
 	var err error
@@ -105,10 +103,16 @@ func newUp(options Options) (*up, error) {
 		u.env.Vault = &info
 	}
 	if !options.WithoutFairlead {
-		if u.bridge, err = newBridgePart("bridge-0", u.file("bridge-0"), u.log("bridge-0"), u.database); err != nil {
-			return nil, err
+		for n := range options.Bridges {
+			name := partName("bridge", n)
+			bridge, err := newBridgePart(name, u.file(name), u.log(name), u.database)
+			if err != nil {
+				return nil, err
+			}
+			bridge.n = n
+			u.bridges = append(u.bridges, bridge)
+			u.env.Bridges = append(u.env.Bridges, bridge.info())
 		}
-		u.env.Bridges = append(u.env.Bridges, u.bridge.info())
 	}
 	for n := range options.Clusters {
 		if err := u.addCluster(n); err != nil {
@@ -159,7 +163,7 @@ func (u *up) addCluster(n int) error {
 	if u.options.Stock {
 		info.StockAccount = name + "-stock"
 	}
-	if u.bridge != nil {
+	if u.bridges != nil {
 		info.Account = name
 		u.env.Agents = append(u.env.Agents, Agent{Cluster: name})
 	}
@@ -185,12 +189,12 @@ func (u *up) run(outer context.Context) error {
 	}
 	for _, c := range u.clusters {
 		part("kube", func(ctx context.Context) error { return u.startCluster(ctx, c) })
-		if u.bridge != nil {
+		if u.bridges != nil {
 			part("agent", func(ctx context.Context) error { return u.startAgent(ctx, c) })
 		}
 	}
-	if u.bridge != nil {
-		part("bridge", u.startBridge)
+	for _, b := range u.bridges {
+		part("bridge", func(ctx context.Context) error { return u.startBridge(ctx, b) })
 	}
 	if u.clouddriv != nil {
 		part("clouddriver", u.startClouddriver)

@@ -9,18 +9,25 @@ import (
 	"github.com/fairlead/fairlead/testenv/internal/build"
 )
 
-func (u *up) startBridge(ctx context.Context) error {
-	name := u.bridge.name
+func (u *up) startBridge(ctx context.Context, b *bridgePart) error {
+	name := b.name
 	u.progress.begin(name, "is looked for, or built")
 	program, err := u.cache.Go(ctx, build.Bridge())
 	if err != nil {
 		return err
 	}
-	spec, err := u.bridge.install(program)
-	if err != nil {
+	if _, err := u.mysqlUp.get(ctx); err != nil {
 		return err
 	}
-	if _, err := u.mysqlUp.get(ctx); err != nil {
+	if first := u.bridges[0]; b != first {
+		// All bridges of an install have one key file.
+		if _, err := first.up.get(ctx); err != nil {
+			return err
+		}
+		b.keyFile = first.keyFile
+	}
+	spec, err := b.install(program)
+	if err != nil {
 		return err
 	}
 	u.progress.begin(name, "starts")
@@ -28,15 +35,15 @@ func (u *up) startBridge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u.env.Bridges[0].PID = p.PID
+	u.env.Bridges[b.n].PID = p.PID
 	// Clouddriver is given its start, not its readiness: a plugin that finds no bridge yet has to cope, and a bridge may
 	// need the tables that Clouddriver makes.
-	u.bridgeUp.set(u.env.Bridges[0])
+	b.up.set(u.env.Bridges[b.n])
 	if err := awaitHealth(ctx, p); err != nil {
 		return err
 	}
-	u.progress.ready(name, "ready, agents on %s, admin on %s", u.env.Bridges[0].Agents, u.env.Bridges[0].Admin)
-	u.bridgeOK.set(u.env.Bridges[0])
+	u.progress.ready(name, "ready, agents on %s, admin on %s", u.env.Bridges[b.n].Agents, u.env.Bridges[b.n].Admin)
+	b.ok.set(u.env.Bridges[b.n])
 	return nil
 }
 
@@ -55,7 +62,7 @@ func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 	if err != nil {
 		return err
 	}
-	bridge, err := u.bridgeOK.get(ctx)
+	bridge, err := u.bridges[c.n%len(u.bridges)].ok.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,7 +102,7 @@ func (u *up) startClouddriver(ctx context.Context) error {
 	if c.classPath, err = u.cache.ClouddriverClassPath(ctx, c.version); err != nil {
 		return err
 	}
-	if u.bridge != nil {
+	if u.bridges != nil {
 		u.progress.begin(name, "the plugin is looked for, or built")
 		if c.jar, err = u.cache.PluginJar(ctx); err != nil {
 			return err
@@ -105,8 +112,8 @@ func (u *up) startClouddriver(ctx context.Context) error {
 	if _, err := u.mysqlUp.get(ctx); err != nil {
 		return err
 	}
-	if u.bridge != nil {
-		bridge, err := u.bridgeUp.get(ctx)
+	if u.bridges != nil {
+		bridge, err := u.bridges[0].up.get(ctx)
 		if err != nil {
 			return err
 		}

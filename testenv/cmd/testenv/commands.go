@@ -56,6 +56,7 @@ func upCommand(dir *string) *cobra.Command {
 	flags.StringVar(&options.Clouddriver, "clouddriver", testenv.DefaultClouddriver, "version of Clouddriver: "+strings.Join(testenv.Versions(), ", ")+" or "+testenv.NoClouddriver)
 	flags.BoolVar(&options.Stock, "stock", false, "give each cluster a second account, NAME-stock, that Clouddriver serves with kubectl")
 	flags.IntVar(&options.Clusters, "clusters", 1, "how many clusters, each with an agent")
+	flags.IntVar(&options.Bridges, "bridges", 1, "how many bridges; Clouddriver has the first, the agents are spread over all")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "use the running cluster of this administrator's file; two service accounts are made in it and stay")
 	flags.BoolVar(&options.WithoutFairlead, "without-fairlead", false, "no bridge, no agents, no plugin: a stock Clouddriver")
 	flags.BoolVar(&options.Vault, "vault", false, "a Vault server too, in memory")
