@@ -20,9 +20,9 @@ import (
 var update = flag.Bool("update", false, "write the golden files and what is generated anew")
 
 const (
-	deploy = "../../agent/deploy"
-	chart  = deploy + "/helm/fairlead-agent"
-	pin    = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+	deploy         = "../../agent/deploy"
+	chartDirectory = deploy + "/helm/fairlead-agent"
+	pin            = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 )
 
 // values are those of a case, over the least that an agent needs.
@@ -75,7 +75,7 @@ uninstall: {removeAccounts: false}
 func TestChartRendersWhatItsGoldenFilesHold(t *testing.T) {
 	for name, text := range chartCases {
 		t.Run(name, func(t *testing.T) {
-			got, err := HelmTemplate(chart, "prod", "fairlead", values(t, text))
+			got, err := HelmTemplate(chartDirectory, "prod", "fairlead", values(t, text))
 			must(t, err)
 			golden(t, filepath.Join("testdata", "chart-"+name+".yaml"), got)
 		})
@@ -83,7 +83,7 @@ func TestChartRendersWhatItsGoldenFilesHold(t *testing.T) {
 }
 
 func TestChartPassesHelmLint(t *testing.T) {
-	result := action.NewLint().Run([]string{chart}, values(t, ""))
+	result := action.NewLint().Run([]string{chartDirectory}, values(t, ""))
 	for _, m := range result.Messages {
 		if m.Severity >= support.WarningSev {
 			t.Error(m)
@@ -109,7 +109,7 @@ func TestChartRefusesValuesThatCannotWork(t *testing.T) {
 		`config: {clouddriver: {auth: {token: x}}}`:    "would stand in a ConfigMap",
 		`replicas: "2"`:                                "/replicas",
 	} {
-		_, err := HelmTemplate(chart, "prod", "fairlead", values(t, text))
+		_, err := HelmTemplate(chartDirectory, "prod", "fairlead", values(t, text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
@@ -137,7 +137,7 @@ func TestOneFileIsWhatKustomizeMakes(t *testing.T) {
 func TestChartAndKustomizationsAgree(t *testing.T) {
 	for _, level := range []string{"view", "deploy"} {
 		byHelm := objects(t, func() ([]byte, error) {
-			return HelmTemplate(chart, "fairlead-agent", "fairlead", values(t, "rbac: {level: "+level+"}"))
+			return HelmTemplate(chartDirectory, "fairlead-agent", "fairlead", values(t, "rbac: {level: "+level+"}"))
 		})
 		byKustomize := objects(t, func() ([]byte, error) { return overlay(t, "agent", "rbac-"+level) })
 		a := find[rbacv1.ClusterRole](t, byHelm, "ClusterRole", "fairlead-fairlead-agent")
@@ -171,7 +171,7 @@ func TestChartAndKustomizationsAgree(t *testing.T) {
 // root beyond it.
 func TestPodsAreAsConfinedAsTheRestrictedStandardAsks(t *testing.T) {
 	for name, text := range chartCases {
-		for _, o := range objects(t, func() ([]byte, error) { return HelmTemplate(chart, "prod", "fairlead", values(t, text)) }) {
+		for _, o := range objects(t, func() ([]byte, error) { return HelmTemplate(chartDirectory, "prod", "fairlead", values(t, text)) }) {
 			var template corev1.PodTemplateSpec
 			switch o.GetKind() {
 			case "Deployment":
