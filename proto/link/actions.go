@@ -175,6 +175,8 @@ const (
 	NoteSwept
 	// NoteDiscarded: a frame of a former epoch or of an account that is not attached was ignored. Bridge.
 	NoteDiscarded
+	// NoteChecked: a comparison that Bridge.Recheck asked for has ended; Reason is "agreed" or "gave up". Bridge.
+	NoteChecked
 	// NoteDraining: the session takes no new operations from now on. Bridge and agent.
 	NoteDraining
 )
@@ -183,7 +185,7 @@ const (
 func (k NoteKind) String() string {
 	names := [...]string{NoteAccepted: "accepted", NoteRefused: "refused", NoteWithdrawn: "withdrawn", NoteAttached: "attached", NoteContinued: "continued",
 		NoteDetached: "detached", NoteStandby: "standby", NoteRejected: "rejected", NoteAgreed: "agreed", NoteDiffers: "differs", NoteGaveUp: "gave up",
-		NoteSwept: "swept", NoteDiscarded: "discarded", NoteDraining: "draining"}
+		NoteSwept: "swept", NoteDiscarded: "discarded", NoteChecked: "checked", NoteDraining: "draining"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}

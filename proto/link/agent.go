@@ -45,8 +45,8 @@ type AgentConfig struct {
 	BatchBytes, BatchChanges int
 	// PageEntries (1,000) is the size of a snapshot's pages, FetchKeys (200) of a Fetch.
 	PageEntries, FetchKeys int
-	// CheckInterval (5 min) is how often an agreed group is compared again, ±50 %; CheckIntervals overrides it by type
-	// (by default 10 s for "applications", whose rows Clouddriver's own eviction deletes across accounts).
+	// CheckInterval (5 min) is how often an agreed group is compared again, ±50 %, unless the bridge says another one; CheckIntervals are
+	// shorter ones by type (by default 10 s for "applications", whose rows Clouddriver's own eviction deletes across accounts).
 	CheckInterval  time.Duration
 	CheckIntervals map[string]time.Duration
 	// Logical types ("applications", "clusters") have rows that follow from objects of all kinds. They are complete only when every kind is;

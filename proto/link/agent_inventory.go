@@ -316,8 +316,8 @@ func (acc *agentAccount) want(a *Agent, w *linkv1.Want) {
 	}
 	g := acc.group(key)
 	if len(w.GetKeys()) == 0 {
-		if g.stage == agreed {
-			g.stage = unknown
+		if g.stage == agreed || g.stage == resting {
+			g.stage, g.backoff = unknown, 0
 		}
 		acc.compareLive(a)
 		return

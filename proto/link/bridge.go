@@ -40,6 +40,8 @@ type BridgeConfig struct {
 	Backlog int
 	// Accounts (10,000) that one agent may declare.
 	Accounts int
+	// CheckInterval is how often agents have an agreed group compared again; 0: as they were told themselves.
+	CheckInterval time.Duration
 }
 
 func (c *BridgeConfig) complete() error {

@@ -83,6 +83,7 @@ func (b *Bridge) welcome(h *linkv1.Hello) {
 		MaximumAgeMs:        uint64(max(b.cfg.Age, 0).Milliseconds()),
 		InventoryCredit:     uint64(b.cfg.Window),
 		MaximumBodyBytes:    uint32(b.cfg.MaximumBody),
+		CheckIntervalMs:     uint32(b.cfg.CheckInterval.Milliseconds()),
 	}}})
 	b.declare(h.GetAccounts(), nil)
 }
@@ -146,6 +147,14 @@ func (b *Bridge) askRegistry() {
 	}
 	b.declaring, b.redeclare = true, false
 	b.act(Declare{Agent: b.agent, Accounts: list, Removed: append([]string(nil), b.removed...)})
+}
+
+// Reconsider asks the registry about all accounts once more: what it says of one of them may have changed.
+func (b *Bridge) Reconsider(now time.Time) {
+	b.tell(now)
+	if !b.ended && b.agent != nil {
+		b.askRegistry()
+	}
 }
 
 // DeclareDone answers a Declare, with one verdict for each of its accounts and removed names; err: the registry cannot answer

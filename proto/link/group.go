@@ -68,9 +68,9 @@ func (g *group) has(typ string) bool { return g.key.typ == typ || g.key.rel == t
 
 // settle plans the next check.
 func (g *group) settle(a *Agent) {
-	interval, ok := a.cfg.CheckIntervals[g.key.typ]
-	if !ok || g.key.rel != "" {
-		interval = a.cfg.CheckInterval
+	interval := a.checkInterval()
+	if own, ok := a.cfg.CheckIntervals[g.key.typ]; ok && g.key.rel == "" {
+		interval = min(interval, own)
 	}
 	g.stage, g.backoff = agreed, 0
 	g.at = a.now.Add(jitter(a, interval))
@@ -78,9 +78,19 @@ func (g *group) settle(a *Agent) {
 
 // rest plans the next check after the bridge gave up, later each time.
 func (g *group) rest(a *Agent) {
-	g.backoff = min(max(2*g.backoff, a.cfg.CheckInterval), maxBackoff)
+	g.backoff = min(max(2*g.backoff, a.checkInterval()), maxBackoff)
 	g.stage = resting
 	g.at = a.now.Add(jitter(a, g.backoff))
+}
+
+// checkInterval is what the bridge of the present session said or, without that, the agent's own.
+func (a *Agent) checkInterval() time.Duration {
+	if a.session != nil {
+		if told := a.session.welcome.GetCheckIntervalMs(); told > 0 {
+			return time.Duration(told) * time.Millisecond
+		}
+	}
+	return a.cfg.CheckInterval
 }
 
 // jitter is the interval ±50 %.

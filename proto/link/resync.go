@@ -30,6 +30,8 @@ type comparison struct {
 	same, total int
 	// agreed: so it was said before, and saying it again is no news.
 	agreed bool
+	// recheck: somebody asked for the comparison (Bridge.Recheck) and waits for its end.
+	recheck bool
 }
 
 // permit is a group whose verdict waits until a resync ends.
@@ -68,6 +70,7 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 	switch {
 	case d.GetCount() == r.Count && d.GetXor() == r.Xor:
 		b.release(c)
+		b.checked(acc, c, d.GetGroup(), "agreed")
 		if c.agreed {
 			note.What = 0
 		} else {
@@ -77,6 +80,7 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 		verdict.Equal = true
 	case c.differsStill(result):
 		b.release(c)
+		b.checked(acc, c, d.GetGroup(), "gave up")
 		*c = comparison{}
 		verdict.GiveUp, note.What = true, NoteGaveUp
 	default:
@@ -99,6 +103,32 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 		b.act(note)
 	}
 	b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Verdict{Verdict: verdict}})
+}
+
+// Recheck has an attached account's groups compared now, those of a type ("": all of them) with the links from and to it. Each ends with a
+// NoteChecked, unless the account is detached before. It returns the groups; none if the account is not attached.
+func (b *Bridge) Recheck(now time.Time, account, typ string) (groups []*linkv1.Group) {
+	b.tell(now)
+	acc := b.accounts[account]
+	if acc == nil || acc.epoch == 0 {
+		return nil
+	}
+	for _, key := range sortedGroups(acc.groups) {
+		if typ != "" && key.typ != typ && key.rel != typ {
+			continue
+		}
+		acc.groups[key].recheck = true
+		groups = append(groups, key.message())
+		b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Want{Want: &linkv1.Want{Account: acc.name, Epoch: acc.epoch, Group: key.message()}}})
+	}
+	return groups
+}
+
+func (b *Bridge) checked(acc *bridgeAccount, c *comparison, g *linkv1.Group, how string) {
+	if c.recheck {
+		c.recheck = false
+		b.act(Note{What: NoteChecked, Account: acc.name, Epoch: acc.epoch, Group: g, Reason: how})
+	}
 }
 
 // differsStill counts a difference, and tells whether resyncs do not help.

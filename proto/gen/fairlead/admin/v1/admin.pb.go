@@ -372,7 +372,7 @@ func (x *ListAccountsResponse) GetAccounts() []*Account {
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// "connected", "stale" (known, no agent at the moment).
+	// "connected", "stale" (known, no agent at the moment), "released" (handed back to Clouddriver's own polling).
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
 	LastSeen      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
@@ -575,6 +575,344 @@ func (x *RemoveAccountResponse) GetRowsDeleted() uint64 {
 	return 0
 }
 
+type ReleaseAccountRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseAccountRequest) Reset() {
+	*x = ReleaseAccountRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseAccountRequest) ProtoMessage() {}
+
+func (x *ReleaseAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseAccountRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseAccountRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReleaseAccountRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ReleaseAccountResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RowsDeleted   uint64                 `protobuf:"varint,1,opt,name=rows_deleted,json=rowsDeleted,proto3" json:"rows_deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseAccountResponse) Reset() {
+	*x = ReleaseAccountResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseAccountResponse) ProtoMessage() {}
+
+func (x *ReleaseAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseAccountResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseAccountResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReleaseAccountResponse) GetRowsDeleted() uint64 {
+	if x != nil {
+		return x.RowsDeleted
+	}
+	return 0
+}
+
+type ResumeAccountRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeAccountRequest) Reset() {
+	*x = ResumeAccountRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeAccountRequest) ProtoMessage() {}
+
+func (x *ResumeAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeAccountRequest.ProtoReflect.Descriptor instead.
+func (*ResumeAccountRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ResumeAccountRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ResumeAccountResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeAccountResponse) Reset() {
+	*x = ResumeAccountResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeAccountResponse) ProtoMessage() {}
+
+func (x *ResumeAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeAccountResponse.ProtoReflect.Descriptor instead.
+func (*ResumeAccountResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+type ResyncAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "pod", "CronTab.stable.example.com"; empty: all kinds.
+	Kind          string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResyncAccountRequest) Reset() {
+	*x = ResyncAccountRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResyncAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResyncAccountRequest) ProtoMessage() {}
+
+func (x *ResyncAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResyncAccountRequest.ProtoReflect.Descriptor instead.
+func (*ResyncAccountRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ResyncAccountRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResyncAccountRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+type ResyncAccountResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was compared, sorted.
+	Groups        []*ResyncedGroup `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResyncAccountResponse) Reset() {
+	*x = ResyncAccountResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResyncAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResyncAccountResponse) ProtoMessage() {}
+
+func (x *ResyncAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResyncAccountResponse.ProtoReflect.Descriptor instead.
+func (*ResyncAccountResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ResyncAccountResponse) GetGroups() []*ResyncedGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// ResyncedGroup is how the comparison of the rows of a kind ended, or of the links from it to another.
+type ResyncedGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of links: the kind that they lead to.
+	LinkedKind string `protobuf:"bytes,2,opt,name=linked_kind,json=linkedKind,proto3" json:"linked_kind,omitempty"`
+	// It had differed, and was brought to agree.
+	Differed bool `protobuf:"varint,3,opt,name=differed,proto3" json:"differed,omitempty"`
+	// It still differs: see the bridge's log.
+	GaveUp        bool `protobuf:"varint,4,opt,name=gave_up,json=gaveUp,proto3" json:"gave_up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResyncedGroup) Reset() {
+	*x = ResyncedGroup{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResyncedGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResyncedGroup) ProtoMessage() {}
+
+func (x *ResyncedGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResyncedGroup.ProtoReflect.Descriptor instead.
+func (*ResyncedGroup) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ResyncedGroup) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ResyncedGroup) GetLinkedKind() string {
+	if x != nil {
+		return x.LinkedKind
+	}
+	return ""
+}
+
+func (x *ResyncedGroup) GetDiffered() bool {
+	if x != nil {
+		return x.Differed
+	}
+	return false
+}
+
+func (x *ResyncedGroup) GetGaveUp() bool {
+	if x != nil {
+		return x.GaveUp
+	}
+	return false
+}
+
 type CreateTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Patterns of account names; * stands for any characters.
@@ -592,7 +930,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +942,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +955,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateTokenRequest) GetAccounts() []string {
@@ -666,7 +1004,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +1016,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +1029,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateTokenResponse) GetId() string {
@@ -723,7 +1061,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +1073,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +1086,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type ListTokensResponse struct {
@@ -760,7 +1098,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +1110,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +1123,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -814,7 +1152,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +1164,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1177,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Token) GetId() string {
@@ -921,7 +1259,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1271,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1284,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -964,7 +1302,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1314,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1327,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 type ExecuteRequest struct {
@@ -1004,7 +1342,7 @@ type ExecuteRequest struct {
 
 func (x *ExecuteRequest) Reset() {
 	*x = ExecuteRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1354,7 @@ func (x *ExecuteRequest) String() string {
 func (*ExecuteRequest) ProtoMessage() {}
 
 func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1367,7 @@ func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteRequest.ProtoReflect.Descriptor instead.
 func (*ExecuteRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExecuteRequest) GetAccount() string {
@@ -1074,7 +1412,7 @@ type ExecuteResponse struct {
 
 func (x *ExecuteResponse) Reset() {
 	*x = ExecuteResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1424,7 @@ func (x *ExecuteResponse) String() string {
 func (*ExecuteResponse) ProtoMessage() {}
 
 func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1437,7 @@ func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteResponse.ProtoReflect.Descriptor instead.
 func (*ExecuteResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExecuteResponse) GetFrame() isExecuteResponse_Frame {
@@ -1170,7 +1508,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1520,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1533,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListAuditRequest) GetLimit() uint32 {
@@ -1221,7 +1559,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1571,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1584,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListAuditResponse) GetEntries() []*AuditEntry {
@@ -1278,7 +1616,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1628,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1641,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AuditEntry) GetId() uint64 {
@@ -1384,7 +1722,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1734,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1747,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 type RotateKeyResponse struct {
@@ -1423,7 +1761,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1773,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1786,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RotateKeyResponse) GetKeyId() string {
@@ -1518,7 +1856,25 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x14RemoveAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
 	"\x15RemoveAccountResponse\x12!\n" +
-	"\frows_deleted\x18\x01 \x01(\x04R\vrowsDeleted\"\x9b\x01\n" +
+	"\frows_deleted\x18\x01 \x01(\x04R\vrowsDeleted\"+\n" +
+	"\x15ReleaseAccountRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\";\n" +
+	"\x16ReleaseAccountResponse\x12!\n" +
+	"\frows_deleted\x18\x01 \x01(\x04R\vrowsDeleted\"*\n" +
+	"\x14ResumeAccountRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
+	"\x15ResumeAccountResponse\">\n" +
+	"\x14ResyncAccountRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\"Q\n" +
+	"\x15ResyncAccountResponse\x128\n" +
+	"\x06groups\x18\x01 \x03(\v2 .fairlead.admin.v1.ResyncedGroupR\x06groups\"y\n" +
+	"\rResyncedGroup\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vlinked_kind\x18\x02 \x01(\tR\n" +
+	"linkedKind\x12\x1a\n" +
+	"\bdiffered\x18\x03 \x01(\bR\bdiffered\x12\x17\n" +
+	"\agave_up\x18\x04 \x01(\bR\x06gaveUp\"\x9b\x01\n" +
 	"\x12CreateTokenRequest\x12\x1a\n" +
 	"\baccounts\x18\x01 \x03(\tR\baccounts\x12\x1f\n" +
 	"\vttl_seconds\x18\x02 \x01(\x04R\n" +
@@ -1580,11 +1936,14 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x10RotateKeyRequest\"B\n" +
 	"\x11RotateKeyResponse\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x16\n" +
-	"\x06sealed\x18\x02 \x01(\rR\x06sealed2\xc6\x06\n" +
+	"\x06sealed\x18\x02 \x01(\rR\x06sealed2\xf5\b\n" +
 	"\fAdminService\x12V\n" +
 	"\tGetStatus\x12#.fairlead.admin.v1.GetStatusRequest\x1a$.fairlead.admin.v1.GetStatusResponse\x12_\n" +
 	"\fListAccounts\x12&.fairlead.admin.v1.ListAccountsRequest\x1a'.fairlead.admin.v1.ListAccountsResponse\x12b\n" +
-	"\rRemoveAccount\x12'.fairlead.admin.v1.RemoveAccountRequest\x1a(.fairlead.admin.v1.RemoveAccountResponse\x12\\\n" +
+	"\rRemoveAccount\x12'.fairlead.admin.v1.RemoveAccountRequest\x1a(.fairlead.admin.v1.RemoveAccountResponse\x12e\n" +
+	"\x0eReleaseAccount\x12(.fairlead.admin.v1.ReleaseAccountRequest\x1a).fairlead.admin.v1.ReleaseAccountResponse\x12b\n" +
+	"\rResumeAccount\x12'.fairlead.admin.v1.ResumeAccountRequest\x1a(.fairlead.admin.v1.ResumeAccountResponse\x12b\n" +
+	"\rResyncAccount\x12'.fairlead.admin.v1.ResyncAccountRequest\x1a(.fairlead.admin.v1.ResyncAccountResponse\x12\\\n" +
 	"\vCreateToken\x12%.fairlead.admin.v1.CreateTokenRequest\x1a&.fairlead.admin.v1.CreateTokenResponse\x12Y\n" +
 	"\n" +
 	"ListTokens\x12$.fairlead.admin.v1.ListTokensRequest\x1a%.fairlead.admin.v1.ListTokensResponse\x12\\\n" +
@@ -1605,67 +1964,81 @@ func file_fairlead_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_fairlead_admin_v1_admin_proto_rawDescData
 }
 
-var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_fairlead_admin_v1_admin_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),      // 0: fairlead.admin.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 1: fairlead.admin.v1.GetStatusResponse
-	(*Session)(nil),               // 2: fairlead.admin.v1.Session
-	(*ListAccountsRequest)(nil),   // 3: fairlead.admin.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),  // 4: fairlead.admin.v1.ListAccountsResponse
-	(*Account)(nil),               // 5: fairlead.admin.v1.Account
-	(*RemoveAccountRequest)(nil),  // 6: fairlead.admin.v1.RemoveAccountRequest
-	(*RemoveAccountResponse)(nil), // 7: fairlead.admin.v1.RemoveAccountResponse
-	(*CreateTokenRequest)(nil),    // 8: fairlead.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),   // 9: fairlead.admin.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),     // 10: fairlead.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),    // 11: fairlead.admin.v1.ListTokensResponse
-	(*Token)(nil),                 // 12: fairlead.admin.v1.Token
-	(*RevokeTokenRequest)(nil),    // 13: fairlead.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),   // 14: fairlead.admin.v1.RevokeTokenResponse
-	(*ExecuteRequest)(nil),        // 15: fairlead.admin.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),       // 16: fairlead.admin.v1.ExecuteResponse
-	(*ListAuditRequest)(nil),      // 17: fairlead.admin.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),     // 18: fairlead.admin.v1.ListAuditResponse
-	(*AuditEntry)(nil),            // 19: fairlead.admin.v1.AuditEntry
-	(*RotateKeyRequest)(nil),      // 20: fairlead.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),     // 21: fairlead.admin.v1.RotateKeyResponse
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*GetStatusRequest)(nil),       // 0: fairlead.admin.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),      // 1: fairlead.admin.v1.GetStatusResponse
+	(*Session)(nil),                // 2: fairlead.admin.v1.Session
+	(*ListAccountsRequest)(nil),    // 3: fairlead.admin.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),   // 4: fairlead.admin.v1.ListAccountsResponse
+	(*Account)(nil),                // 5: fairlead.admin.v1.Account
+	(*RemoveAccountRequest)(nil),   // 6: fairlead.admin.v1.RemoveAccountRequest
+	(*RemoveAccountResponse)(nil),  // 7: fairlead.admin.v1.RemoveAccountResponse
+	(*ReleaseAccountRequest)(nil),  // 8: fairlead.admin.v1.ReleaseAccountRequest
+	(*ReleaseAccountResponse)(nil), // 9: fairlead.admin.v1.ReleaseAccountResponse
+	(*ResumeAccountRequest)(nil),   // 10: fairlead.admin.v1.ResumeAccountRequest
+	(*ResumeAccountResponse)(nil),  // 11: fairlead.admin.v1.ResumeAccountResponse
+	(*ResyncAccountRequest)(nil),   // 12: fairlead.admin.v1.ResyncAccountRequest
+	(*ResyncAccountResponse)(nil),  // 13: fairlead.admin.v1.ResyncAccountResponse
+	(*ResyncedGroup)(nil),          // 14: fairlead.admin.v1.ResyncedGroup
+	(*CreateTokenRequest)(nil),     // 15: fairlead.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),    // 16: fairlead.admin.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),      // 17: fairlead.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),     // 18: fairlead.admin.v1.ListTokensResponse
+	(*Token)(nil),                  // 19: fairlead.admin.v1.Token
+	(*RevokeTokenRequest)(nil),     // 20: fairlead.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),    // 21: fairlead.admin.v1.RevokeTokenResponse
+	(*ExecuteRequest)(nil),         // 22: fairlead.admin.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),        // 23: fairlead.admin.v1.ExecuteResponse
+	(*ListAuditRequest)(nil),       // 24: fairlead.admin.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),      // 25: fairlead.admin.v1.ListAuditResponse
+	(*AuditEntry)(nil),             // 26: fairlead.admin.v1.AuditEntry
+	(*RotateKeyRequest)(nil),       // 27: fairlead.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 28: fairlead.admin.v1.RotateKeyResponse
+	(*timestamppb.Timestamp)(nil),  // 29: google.protobuf.Timestamp
 }
 var file_fairlead_admin_v1_admin_proto_depIdxs = []int32{
-	22, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	29, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: fairlead.admin.v1.GetStatusResponse.sessions:type_name -> fairlead.admin.v1.Session
-	22, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
+	29, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
 	5,  // 3: fairlead.admin.v1.ListAccountsResponse.accounts:type_name -> fairlead.admin.v1.Account
-	22, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
-	12, // 5: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
-	22, // 6: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	22, // 7: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	22, // 8: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
-	19, // 9: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
-	22, // 10: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	0,  // 11: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
-	3,  // 12: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
-	6,  // 13: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
-	8,  // 14: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
-	10, // 15: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
-	13, // 16: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
-	15, // 17: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
-	17, // 18: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
-	20, // 19: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
-	1,  // 20: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
-	4,  // 21: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
-	7,  // 22: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
-	9,  // 23: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
-	11, // 24: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
-	14, // 25: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
-	16, // 26: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
-	18, // 27: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
-	21, // 28: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
-	20, // [20:29] is the sub-list for method output_type
-	11, // [11:20] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	29, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
+	14, // 5: fairlead.admin.v1.ResyncAccountResponse.groups:type_name -> fairlead.admin.v1.ResyncedGroup
+	19, // 6: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
+	29, // 7: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	29, // 8: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	29, // 9: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
+	26, // 10: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
+	29, // 11: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	0,  // 12: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
+	3,  // 13: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
+	6,  // 14: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
+	8,  // 15: fairlead.admin.v1.AdminService.ReleaseAccount:input_type -> fairlead.admin.v1.ReleaseAccountRequest
+	10, // 16: fairlead.admin.v1.AdminService.ResumeAccount:input_type -> fairlead.admin.v1.ResumeAccountRequest
+	12, // 17: fairlead.admin.v1.AdminService.ResyncAccount:input_type -> fairlead.admin.v1.ResyncAccountRequest
+	15, // 18: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
+	17, // 19: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
+	20, // 20: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
+	22, // 21: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
+	24, // 22: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
+	27, // 23: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
+	1,  // 24: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
+	4,  // 25: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
+	7,  // 26: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
+	9,  // 27: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
+	11, // 28: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
+	13, // 29: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
+	16, // 30: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
+	18, // 31: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
+	21, // 32: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
+	23, // 33: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
+	25, // 34: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
+	28, // 35: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
+	24, // [24:36] is the sub-list for method output_type
+	12, // [12:24] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_admin_v1_admin_proto_init() }
@@ -1673,7 +2046,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 	if File_fairlead_admin_v1_admin_proto != nil {
 		return
 	}
-	file_fairlead_admin_v1_admin_proto_msgTypes[16].OneofWrappers = []any{
+	file_fairlead_admin_v1_admin_proto_msgTypes[23].OneofWrappers = []any{
 		(*ExecuteResponse_Stdout)(nil),
 		(*ExecuteResponse_Stderr)(nil),
 		(*ExecuteResponse_ExitCode)(nil),
@@ -1684,7 +2057,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_admin_v1_admin_proto_rawDesc), len(file_fairlead_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

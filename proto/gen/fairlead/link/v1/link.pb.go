@@ -1484,8 +1484,10 @@ type Welcome struct {
 	InventoryCredit uint64 `protobuf:"varint,9,opt,name=inventory_credit,json=inventoryCredit,proto3" json:"inventory_credit,omitempty"`
 	// Largest body that the bridge stores.
 	MaximumBodyBytes uint32 `protobuf:"varint,10,opt,name=maximum_body_bytes,json=maximumBodyBytes,proto3" json:"maximum_body_bytes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// How often the agent has each group that agrees compared again. 0: as it was told itself.
+	CheckIntervalMs uint32 `protobuf:"varint,11,opt,name=check_interval_ms,json=checkIntervalMs,proto3" json:"check_interval_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -1584,6 +1586,13 @@ func (x *Welcome) GetInventoryCredit() uint64 {
 func (x *Welcome) GetMaximumBodyBytes() uint32 {
 	if x != nil {
 		return x.MaximumBodyBytes
+	}
+	return 0
+}
+
+func (x *Welcome) GetCheckIntervalMs() uint32 {
+	if x != nil {
+		return x.CheckIntervalMs
 	}
 	return 0
 }
@@ -5320,7 +5329,7 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\tHeartbeat\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\"!\n" +
 	"\aGoodbye\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xf5\x02\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xa1\x03\n" +
 	"\aWelcome\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x01 \x01(\rR\n" +
@@ -5336,7 +5345,8 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x0emaximum_age_ms\x18\b \x01(\x04R\fmaximumAgeMs\x12)\n" +
 	"\x10inventory_credit\x18\t \x01(\x04R\x0finventoryCredit\x12,\n" +
 	"\x12maximum_body_bytes\x18\n" +
-	" \x01(\rR\x10maximumBodyBytes\"\xad\x01\n" +
+	" \x01(\rR\x10maximumBodyBytes\x12*\n" +
+	"\x11check_interval_ms\x18\v \x01(\rR\x0fcheckIntervalMs\"\xad\x01\n" +
 	"\x0eAccountVerdict\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x16\n" +

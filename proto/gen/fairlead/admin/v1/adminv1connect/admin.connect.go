@@ -43,6 +43,15 @@ const (
 	// AdminServiceRemoveAccountProcedure is the fully-qualified name of the AdminService's
 	// RemoveAccount RPC.
 	AdminServiceRemoveAccountProcedure = "/fairlead.admin.v1.AdminService/RemoveAccount"
+	// AdminServiceReleaseAccountProcedure is the fully-qualified name of the AdminService's
+	// ReleaseAccount RPC.
+	AdminServiceReleaseAccountProcedure = "/fairlead.admin.v1.AdminService/ReleaseAccount"
+	// AdminServiceResumeAccountProcedure is the fully-qualified name of the AdminService's
+	// ResumeAccount RPC.
+	AdminServiceResumeAccountProcedure = "/fairlead.admin.v1.AdminService/ResumeAccount"
+	// AdminServiceResyncAccountProcedure is the fully-qualified name of the AdminService's
+	// ResyncAccount RPC.
+	AdminServiceResyncAccountProcedure = "/fairlead.admin.v1.AdminService/ResyncAccount"
 	// AdminServiceCreateTokenProcedure is the fully-qualified name of the AdminService's CreateToken
 	// RPC.
 	AdminServiceCreateTokenProcedure = "/fairlead.admin.v1.AdminService/CreateToken"
@@ -67,6 +76,14 @@ type AdminServiceClient interface {
 	ListAccounts(context.Context, *connect.Request[v1.ListAccountsRequest]) (*connect.Response[v1.ListAccountsResponse], error)
 	// RemoveAccount takes an account out: its rows, links and definition. An agent that still declares it brings it back.
 	RemoveAccount(context.Context, *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error)
+	// ReleaseAccount hands an account back to Clouddriver's own polling: everything that is cached of it goes, then it leaves the list of
+	// accounts. Agents that declare it are refused until ResumeAccount.
+	ReleaseAccount(context.Context, *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error)
+	// ResumeAccount takes a released account back: the agent that declares it caches it again.
+	ResumeAccount(context.Context, *connect.Request[v1.ResumeAccountRequest]) (*connect.Response[v1.ResumeAccountResponse], error)
+	// ResyncAccount compares what is cached of an account with its agent's records, the stored bodies included, and answers when all of it
+	// agrees or was given up. The agent's session must be at this bridge.
+	ResyncAccount(context.Context, *connect.Request[v1.ResyncAccountRequest]) (*connect.Response[v1.ResyncAccountResponse], error)
 	// CreateToken makes an enrolment token; the answer is the only time that it is shown.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
@@ -107,6 +124,24 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AdminServiceRemoveAccountProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("RemoveAccount")),
+			connect.WithClientOptions(opts...),
+		),
+		releaseAccount: connect.NewClient[v1.ReleaseAccountRequest, v1.ReleaseAccountResponse](
+			httpClient,
+			baseURL+AdminServiceReleaseAccountProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ReleaseAccount")),
+			connect.WithClientOptions(opts...),
+		),
+		resumeAccount: connect.NewClient[v1.ResumeAccountRequest, v1.ResumeAccountResponse](
+			httpClient,
+			baseURL+AdminServiceResumeAccountProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ResumeAccount")),
+			connect.WithClientOptions(opts...),
+		),
+		resyncAccount: connect.NewClient[v1.ResyncAccountRequest, v1.ResyncAccountResponse](
+			httpClient,
+			baseURL+AdminServiceResyncAccountProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ResyncAccount")),
 			connect.WithClientOptions(opts...),
 		),
 		createToken: connect.NewClient[v1.CreateTokenRequest, v1.CreateTokenResponse](
@@ -150,15 +185,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	getStatus     *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	listAccounts  *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
-	removeAccount *connect.Client[v1.RemoveAccountRequest, v1.RemoveAccountResponse]
-	createToken   *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
-	listTokens    *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
-	revokeToken   *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
-	execute       *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
-	listAudit     *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
-	rotateKey     *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
+	getStatus      *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	listAccounts   *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
+	removeAccount  *connect.Client[v1.RemoveAccountRequest, v1.RemoveAccountResponse]
+	releaseAccount *connect.Client[v1.ReleaseAccountRequest, v1.ReleaseAccountResponse]
+	resumeAccount  *connect.Client[v1.ResumeAccountRequest, v1.ResumeAccountResponse]
+	resyncAccount  *connect.Client[v1.ResyncAccountRequest, v1.ResyncAccountResponse]
+	createToken    *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens     *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken    *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	execute        *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
+	listAudit      *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
+	rotateKey      *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
 }
 
 // GetStatus calls fairlead.admin.v1.AdminService.GetStatus.
@@ -174,6 +212,21 @@ func (c *adminServiceClient) ListAccounts(ctx context.Context, req *connect.Requ
 // RemoveAccount calls fairlead.admin.v1.AdminService.RemoveAccount.
 func (c *adminServiceClient) RemoveAccount(ctx context.Context, req *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error) {
 	return c.removeAccount.CallUnary(ctx, req)
+}
+
+// ReleaseAccount calls fairlead.admin.v1.AdminService.ReleaseAccount.
+func (c *adminServiceClient) ReleaseAccount(ctx context.Context, req *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error) {
+	return c.releaseAccount.CallUnary(ctx, req)
+}
+
+// ResumeAccount calls fairlead.admin.v1.AdminService.ResumeAccount.
+func (c *adminServiceClient) ResumeAccount(ctx context.Context, req *connect.Request[v1.ResumeAccountRequest]) (*connect.Response[v1.ResumeAccountResponse], error) {
+	return c.resumeAccount.CallUnary(ctx, req)
+}
+
+// ResyncAccount calls fairlead.admin.v1.AdminService.ResyncAccount.
+func (c *adminServiceClient) ResyncAccount(ctx context.Context, req *connect.Request[v1.ResyncAccountRequest]) (*connect.Response[v1.ResyncAccountResponse], error) {
+	return c.resyncAccount.CallUnary(ctx, req)
 }
 
 // CreateToken calls fairlead.admin.v1.AdminService.CreateToken.
@@ -214,6 +267,14 @@ type AdminServiceHandler interface {
 	ListAccounts(context.Context, *connect.Request[v1.ListAccountsRequest]) (*connect.Response[v1.ListAccountsResponse], error)
 	// RemoveAccount takes an account out: its rows, links and definition. An agent that still declares it brings it back.
 	RemoveAccount(context.Context, *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error)
+	// ReleaseAccount hands an account back to Clouddriver's own polling: everything that is cached of it goes, then it leaves the list of
+	// accounts. Agents that declare it are refused until ResumeAccount.
+	ReleaseAccount(context.Context, *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error)
+	// ResumeAccount takes a released account back: the agent that declares it caches it again.
+	ResumeAccount(context.Context, *connect.Request[v1.ResumeAccountRequest]) (*connect.Response[v1.ResumeAccountResponse], error)
+	// ResyncAccount compares what is cached of an account with its agent's records, the stored bodies included, and answers when all of it
+	// agrees or was given up. The agent's session must be at this bridge.
+	ResyncAccount(context.Context, *connect.Request[v1.ResyncAccountRequest]) (*connect.Response[v1.ResyncAccountResponse], error)
 	// CreateToken makes an enrolment token; the answer is the only time that it is shown.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
@@ -250,6 +311,24 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		AdminServiceRemoveAccountProcedure,
 		svc.RemoveAccount,
 		connect.WithSchema(adminServiceMethods.ByName("RemoveAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceReleaseAccountHandler := connect.NewUnaryHandler(
+		AdminServiceReleaseAccountProcedure,
+		svc.ReleaseAccount,
+		connect.WithSchema(adminServiceMethods.ByName("ReleaseAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceResumeAccountHandler := connect.NewUnaryHandler(
+		AdminServiceResumeAccountProcedure,
+		svc.ResumeAccount,
+		connect.WithSchema(adminServiceMethods.ByName("ResumeAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceResyncAccountHandler := connect.NewUnaryHandler(
+		AdminServiceResyncAccountProcedure,
+		svc.ResyncAccount,
+		connect.WithSchema(adminServiceMethods.ByName("ResyncAccount")),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceCreateTokenHandler := connect.NewUnaryHandler(
@@ -296,6 +375,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListAccountsHandler.ServeHTTP(w, r)
 		case AdminServiceRemoveAccountProcedure:
 			adminServiceRemoveAccountHandler.ServeHTTP(w, r)
+		case AdminServiceReleaseAccountProcedure:
+			adminServiceReleaseAccountHandler.ServeHTTP(w, r)
+		case AdminServiceResumeAccountProcedure:
+			adminServiceResumeAccountHandler.ServeHTTP(w, r)
+		case AdminServiceResyncAccountProcedure:
+			adminServiceResyncAccountHandler.ServeHTTP(w, r)
 		case AdminServiceCreateTokenProcedure:
 			adminServiceCreateTokenHandler.ServeHTTP(w, r)
 		case AdminServiceListTokensProcedure:
@@ -327,6 +412,18 @@ func (UnimplementedAdminServiceHandler) ListAccounts(context.Context, *connect.R
 
 func (UnimplementedAdminServiceHandler) RemoveAccount(context.Context, *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.RemoveAccount is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ReleaseAccount(context.Context, *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ReleaseAccount is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ResumeAccount(context.Context, *connect.Request[v1.ResumeAccountRequest]) (*connect.Response[v1.ResumeAccountResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ResumeAccount is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ResyncAccount(context.Context, *connect.Request[v1.ResyncAccountRequest]) (*connect.Response[v1.ResyncAccountResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ResyncAccount is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error) {
