@@ -20,6 +20,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := command().ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "fairlead-bridge: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n                 "))
 		os.Exit(1)
@@ -66,7 +67,7 @@ func run(ctx context.Context, file string, errors io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return b.Run(ctx)
+	return b.Run(b.Outliving(ctx))
 }
 
 func printKeys(out io.Writer) error {

@@ -51,6 +51,7 @@ type Peers struct {
 type Plugin struct {
 	Address    string
 	SecretFile string
+	Outlive    time.Duration
 }
 
 // Admin is where people and probes call.

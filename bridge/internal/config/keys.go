@@ -49,6 +49,8 @@ var keys = []Key{
 		func(c *Config) any { return &c.Plugin.Address }},
 	{"plugin.secretFile", "", "File with the secret that the plugin shows, on a volume that only Clouddriver and the bridge mount. Made if it is absent. Mandatory.",
 		func(c *Config) any { return &c.Plugin.SecretFile }},
+	{"plugin.outlive", "0s", "How long the bridge goes on after it is told to stop, while Clouddriver still calls it: in a pod with Clouddriver, so that its running tasks can end. A little less than the pod's `terminationGracePeriodSeconds`: `11m` for Spinnaker's 720.",
+		func(c *Config) any { return &c.Plugin.Outlive }},
 	{"admin.address", "127.0.0.1:8082", "Where `fairlead` and probes call: the admin API and `/livez`, `/readyz`, `/healthz`.",
 		func(c *Config) any { return &c.Admin.Address }},
 	{"admin.tokenFile", "", "File with the token for the admin API. Made if it is absent. Mandatory.",

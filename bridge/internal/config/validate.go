@@ -64,6 +64,9 @@ func (c *Config) validate() (problems []error) {
 			break
 		}
 	}
+	if c.Plugin.Outlive < 0 {
+		bad("plugin.outlive: %s is negative", c.Plugin.Outlive)
+	}
 	if c.Operations.AbsentWait < 0 {
 		bad("operations.absentWait: %s is negative", c.Operations.AbsentWait)
 	}

@@ -47,6 +47,7 @@ type Options struct {
 type Server struct {
 	o        Options
 	secret   secret
+	callers  *callers
 	running  chan struct{} // one token for each operation
 	stopping chan struct{} // closed when Run ends: account streams end at once, operations are given drainFor
 }
@@ -69,7 +70,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{o: o, secret: s, running: make(chan struct{}, maximumOperations), stopping: make(chan struct{})}, nil
+	return &Server{o: o, secret: s, callers: newCallers(), running: make(chan struct{}, maximumOperations), stopping: make(chan struct{})}, nil
 }
 
 // Run listens and serves until ctx ends and the operations have.
@@ -123,7 +124,7 @@ func (s *Server) Handler() http.Handler {
 			return connect.NewError(connect.CodeInternal, errors.New("the bridge failed on this call, see its log"))
 		}),
 	))
-	return guard(mux, s.secret, s.o.Log)
+	return guard(s.callers.counted(mux), s.secret, s.o.Log)
 }
 
 // GetStatus implements the service.
