@@ -3,11 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/fairlead/fairlead/agent/internal/secrets"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -15,9 +15,10 @@ import (
 type Account struct {
 	Name string
 
-	// KubeconfigFile, or ServiceAccount for the pod's own; exactly one.
-	KubeconfigFile string
-	ServiceAccount bool
+	// KubeconfigFile, KubeconfigSecret, or ServiceAccount for the pod's own; exactly one.
+	KubeconfigFile   string
+	KubeconfigSecret *secrets.Reference
+	ServiceAccount   bool
 	// Context of the kubeconfig; "": its current one.
 	Context string
 	// Insecure does not check the API server's certificate.
@@ -111,27 +112,6 @@ func (a *Account) validateName() error {
 		return fmt.Errorf("name: %q: only letters, digits, dot, underscore and dash, and a letter or digit first", a.Name)
 	case len(a.Name) > longestName:
 		return fmt.Errorf("name: %q has %d characters, at most %d fit into Clouddriver's tables", a.Name, len(a.Name), longestName)
-	}
-	return nil
-}
-
-func (a *Account) validateCredentials() error {
-	switch {
-	case a.ServiceAccount && a.KubeconfigFile != "":
-		return fmt.Errorf("serviceAccount and kubeconfigFile %q: give one of them", a.KubeconfigFile)
-	case a.ServiceAccount && a.Context != "":
-		return fmt.Errorf("context: %q means nothing with serviceAccount: true; remove it", a.Context)
-	case a.ServiceAccount:
-		return nil
-	case a.KubeconfigFile == "":
-		return errors.New("kubeconfigFile: missing; name a kubeconfig file, or set serviceAccount: true to use the pod's own account")
-	}
-	info, err := os.Stat(a.KubeconfigFile)
-	switch {
-	case err != nil:
-		return fmt.Errorf("kubeconfigFile: %w; mount the kubeconfig there, or correct the path", err)
-	case info.IsDir():
-		return fmt.Errorf("kubeconfigFile: %s is a directory; name the file in it", a.KubeconfigFile)
 	}
 	return nil
 }

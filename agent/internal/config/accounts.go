@@ -14,6 +14,7 @@ import (
 type accountDocument struct {
 	Name                             string
 	KubeconfigFile                   string `yaml:"kubeconfigFile"`
+	KubeconfigContents               string `yaml:"kubeconfigContents"`
 	ServiceAccount                   bool   `yaml:"serviceAccount"`
 	Context                          string
 	Insecure                         bool
@@ -94,14 +95,14 @@ func decodeAccount(n *yaml.Node) (Account, error) {
 		return Account{Name: d.Name}, err
 	}
 	a := Account{
-		Name: strings.TrimSpace(d.Name), KubeconfigFile: strings.TrimPrefix(d.KubeconfigFile, "file://"), ServiceAccount: d.ServiceAccount,
+		Name: strings.TrimSpace(d.Name), ServiceAccount: d.ServiceAccount,
 		Context: d.Context, Insecure: d.Insecure, NoProxy: d.NoProxy,
 		Namespaces: d.Namespaces, OmitNamespaces: d.OmitNamespaces, Kinds: d.Kinds, OmitKinds: d.OmitKinds,
 		OnlyNamespaced: d.OnlyNamespacedResources, OnlySpinnakerManaged: d.OnlySpinnakerManaged,
 		Metrics: d.Metrics, Debug: d.Debug, Environment: d.Environment, AccountType: d.AccountType, NamingStrategy: d.NamingStrategy,
 		RequiredGroupMembership: d.RequiredGroupMembership, CacheAllApplicationRelationships: d.CacheAllApplicationRelationships,
 	}
-	var errs []error
+	errs := []error{a.kubeconfig(d.KubeconfigFile, d.KubeconfigContents)}
 	if !d.Permissions.IsZero() {
 		permissions, err := parsePermissions(&d.Permissions)
 		errs = append(errs, err)

@@ -41,8 +41,10 @@ type document struct {
 		NoProxy            bool       `yaml:"noProxy"`
 		ReconnectTimeoutMs *int64     `yaml:"reconnectTimeoutMs"`
 		ServerSideApply    serverSide `yaml:"serverSideApply"`
+		ExecPlugins        []string   `yaml:"execPlugins"`
 	}
-	Server struct {
+	Secrets secretsDocument
+	Server  struct {
 		Host string
 		Port *int
 	}
@@ -252,6 +254,8 @@ func (b *builder) rest(d *document) {
 		}
 	}
 	b.serverSide(d.Kubernetes.ServerSideApply)
+	c.Kubernetes.ExecPlugins = d.Kubernetes.ExecPlugins
+	b.secrets(&d.Secrets)
 	c.Server.Host = d.Server.Host
 	if strings.Contains(c.Server.Host, ":") && net.ParseIP(c.Server.Host) == nil {
 		b.fail("server.host: %q: want a host without a port; the port goes into server.port", c.Server.Host)

@@ -29,6 +29,7 @@ type Config struct {
 
 	Clouddriver Clouddriver
 	Kubernetes  Kubernetes
+	Secrets     Secrets
 	// Accounts that can be served, in the order of the file.
 	Accounts []Account
 	// Refused are accounts that cannot be served, each with everything that is wrong with it.
@@ -82,6 +83,8 @@ type Kubernetes struct {
 	Reconnect time.Duration
 	// ServerSideApply is how manifests are applied.
 	ServerSideApply ServerSideApply
+	// ExecPlugins are the commands that kubeconfigs may have run.
+	ExecPlugins []string
 }
 
 // Server is the agent's HTTP endpoint for health and administration.

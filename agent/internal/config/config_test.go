@@ -84,6 +84,7 @@ kubernetes:
   noProxy: true
   reconnectTimeoutMs: 1000
   serverSideApply: {enabled: Never, kinds: [{kind: ConfigMap, enabled: always}]}
+  execPlugins: [get-token]
   accounts:
   - name: prod
     kubeConfigFile: ROOT/kubeconfig
@@ -128,7 +129,7 @@ zoneId: zone
 		c.Zone != "zone" || c.Logging != (Logging{slog.LevelWarn, "json"}) {
 		t.Errorf("%+v", c)
 	}
-	if diff := cmp.Diff(Kubernetes{true, time.Second, ServerSideApply{"never", map[string]string{"configmap": "always"}}}, c.Kubernetes); diff != "" {
+	if diff := cmp.Diff(Kubernetes{NoProxy: true, Reconnect: time.Second, ServerSideApply: ServerSideApply{"never", map[string]string{"configmap": "always"}}, ExecPlugins: []string{"get-token"}}, c.Kubernetes); diff != "" {
 		t.Error(diff)
 	}
 	if len(c.Refused) > 0 {
@@ -285,7 +286,7 @@ func TestBadFilesAreRefusedWithPlaceValueAndCure(t *testing.T) {
 		{"clouddriver: {backoff: {baseDelay: 1}}", `clouddriver.backoff.baseDelay: 1: is in nanoseconds`},
 		{"clouddriver: {backoff: {jitter: 2}}", `clouddriver.backoff.jitter: 2: from 0 to 1`},
 		{"clouddriver: {backoff: {multiplier: .nan}}", `clouddriver.backoff.multiplier: want a number, got ".nan"`},
-		{"clouddriver: {auth: {token: 'encrypted:vault!e:x'}}", `clouddriver.auth.token: secret references (encrypted:, encryptedFile:) are not built yet`},
+		{"clouddriver: {auth: {token: 'encrypted:vault!e:x'}}", `clouddriver.auth.token: takes no secret reference (encrypted:, encryptedFile:)`},
 		{"certFile: x", `certFile: not supported: name the CA in clouddriver.tls.cacertFile`},
 		{"logging: {level: loud}", `logging.level: "loud": want error, warn, info or debug`},
 		{"logging: {format: xml}", `logging.format: "xml": want text or json`},
@@ -315,8 +316,8 @@ func TestBadAccountsAreRefusedAndTheOthersServed(t *testing.T) {
 		{"{name: a}", "kubeconfigFile: missing; name a kubeconfig file, or set serviceAccount: true"},
 		{"{name: a, kubeconfigFile: ROOT/none}", "none: no such file or directory; mount the kubeconfig there"},
 		{"{name: a, kubeconfigFile: ROOT}", "is a directory; name the file in it"},
-		{"{name: a, kubeconfigFile: 'encryptedFile:vault!e:x'}", "secret references"},
-		{"{name: a, kubeconfigContents: abc}", "kubeconfigContents: not supported: put the kubeconfig into a file"},
+		{"{name: a, kubeconfigFile: 'encryptedFile:vault!e:x'}", `kubeconfigFile: secret reference to vault: parameter "p" (the secret's path) is missing`},
+		{"{name: a, kubeconfigContents: abc}", "kubeconfigContents: a configuration is no place for credentials"},
 		{"{name: a, serviceAccount: true, kubeconfigFile: ROOT/kubeconfig}", "serviceAccount and kubeconfigFile"},
 		{"{name: a, serviceAccount: true, context: c}", `context: "c" means nothing with serviceAccount`},
 		{"{name: GOOD, serviceAccount: true}", `name: "GOOD" is also the account at`},

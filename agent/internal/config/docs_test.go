@@ -74,6 +74,10 @@ func rows(page *strings.Builder, path string, all map[string]key) {
 		case k.note != "":
 			fate = "accepted; " + k.note
 		}
-		fmt.Fprintf(page, "| `%s` | %s | %s |\n", full, k.shape, strings.ReplaceAll(fate, "|", "\\|"))
+		value := k.shape.String()
+		if k.secret {
+			value += ", or a secret reference"
+		}
+		fmt.Fprintf(page, "| `%s` | %s | %s |\n", full, value, strings.ReplaceAll(fate, "|", "\\|"))
 	}
 }

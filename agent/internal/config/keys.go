@@ -23,6 +23,8 @@ type key struct {
 	shape shape
 	// note: accepted, does nothing, and the log says this once.
 	note string
+	// secret: the value may be a reference to a secret.
+	secret bool
 	// refuse: what to do instead. The key is refused unless its value is false, empty or zero.
 	refuse string
 	// keys of a section, or of each section of a list.
@@ -30,6 +32,7 @@ type key struct {
 }
 
 func used(s shape) key                    { return key{shape: s} }
+func secret() key                         { return key{shape: text, secret: true} }
 func group(keys map[string]key) key       { return key{shape: section, keys: keys} }
 func later(s shape) key                   { return key{shape: s, note: "known, not built yet; it has no effect"} }
 func obsolete(s shape, why string) key    { return key{shape: s, note: "obsolete: " + why} }
@@ -76,8 +79,11 @@ func keys() map[string]key {
 		"pprof":       group(map[string]key{"enabled": used(boolean), "port": used(whole)}),
 		"prometheus":  group(map[string]key{"enabled": used(boolean), "port": used(whole)}),
 		"server":      group(serverKeys()),
-		"secrets": laterGroup(map[string]key{"vault": group(merged(map[string]key{"enabled": used(boolean)},
-			each(text, "url", "authMethod", "role", "path", "username", "password", "userAuthPath", "namespace", "token")))}),
+		"secrets": group(map[string]key{"refreshSeconds": used(whole), "vault": group(merged(
+			each(boolean, "enabled", "noProxy"),
+			each(text, "url", "authMethod", "role", "path", "username", "password", "passwordFile", "userAuthPath", "namespace", "token", "tokenFile",
+				"roleId", "secretId", "secretIdFile", "serviceAccountTokenFile"),
+			map[string]key{"tls": group(merged(each(boolean, "insecureSkipVerify"), each(text, "cacertFile", "serverName", "clientCertFile", "clientKeyFile")))}))}),
 		"tasks":                  obsoleteGroup(byBytes),
 		"timeoutSeconds":         used(whole),
 		"zoneId":                 used(text),
@@ -138,6 +144,7 @@ func kubernetesKeys() map[string]key {
 		"accounts":            list(accountKeys()),
 		"noProxy":             used(boolean),
 		"reconnectTimeoutMs":  used(whole),
+		"execPlugins":         used(texts),
 		"cacheGroupSize":      obsolete(whole, byBytes),
 		"cacheGroupDelayMs":   obsolete(whole, byBytes),
 		"retries":             obsoleteGroup("conflicts are retried as kubectl does, reads are repeated by whoever asked"),
@@ -171,9 +178,8 @@ func serverKeys() map[string]key {
 
 // accountKeys are those of the replaced product's agent and those of Clouddriver's ManagedAccount, which people paste.
 func accountKeys() map[string]key {
-	inFile := "put the kubeconfig into a file and name it in kubeconfigFile"
 	return map[string]key{
-		"name": used(text), "kubeconfigFile": used(text), "serviceAccount": used(boolean), "context": used(text),
+		"name": used(text), "kubeconfigFile": secret(), "kubeconfigContents": secret(), "serviceAccount": used(boolean), "context": used(text),
 		"insecure": used(boolean), "noProxy": used(boolean),
 		"namespaces": used(texts), "omitNamespaces": used(texts), "kinds": used(texts), "omitKinds": used(texts),
 		"onlyNamespacedResources": used(boolean), "onlySpinnakerManaged": used(boolean), "metrics": used(boolean),
@@ -190,7 +196,6 @@ func accountKeys() map[string]key {
 
 		"zoneId": later(text), "kubeconfigAgent": later(text), "rawResourcesEndpointConfig": later(anything),
 		"kubectlRequestTimeoutSeconds": later(whole),
-		"kubeconfigContents":           refused(text, inFile),
 		"serviceAccountName":           obsolete(text, "serviceAccount: true uses the pod's own"),
 		"maxResumableResourceAgeMs":    obsolete(whole, ownRecords),
 		"skipServerSideApply":          obsolete(boolean, "applies are client-side unless kubernetes.serverSideApply or the deploy stage says otherwise"),

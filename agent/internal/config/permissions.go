@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/fairlead/fairlead/agent/internal/secrets"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -83,7 +84,7 @@ func parseRole(n *yaml.Node) (string, error) {
 		return "", fmt.Errorf("%q is no role's name", n.Value)
 	case strings.ContainsFunc(role, func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar }):
 		return "", fmt.Errorf("role %q holds a line break or another character that cannot be printed", role)
-	case reference(role):
+	case secrets.IsReference(role):
 		return "", fmt.Errorf("role %q is a secret reference; write the role's name", role)
 	}
 	return role, nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fairlead/fairlead/agent/internal/secrets"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -152,8 +153,8 @@ func (t *tree) value(v *yaml.Node, k key, path string, account *yaml.Node, depth
 			t.section(item, k.keys, path+"[]", owner, depth+1)
 		}
 	case text:
-		if reference(v.Value) {
-			t.problem(account, v, path, "secret references (encrypted:, encryptedFile:) are not built yet; mount the secret as a file and name the file")
+		if secrets.IsReference(v.Value) && !k.secret {
+			t.problem(account, v, path, "takes no secret reference (encrypted:, encryptedFile:); mount the secret as a file and name the file")
 		}
 	}
 	return k.note == ""
@@ -300,10 +301,6 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!
 func isZero(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && (n.Value == "" || n.Value == "false" || n.Value == "0") ||
 		n.Kind != yaml.ScalarNode && len(n.Content) == 0
-}
-
-func reference(value string) bool {
-	return strings.HasPrefix(value, "encrypted:") || strings.HasPrefix(value, "encryptedFile:")
 }
 
 // describe names a value in an error. Texts are cut: a misplaced secret should not fill the log.
