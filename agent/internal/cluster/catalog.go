@@ -40,8 +40,39 @@ type Shared struct {
 	mu       sync.Mutex
 	catalogs map[[sha256.Size]byte]weak.Pointer[catalog]
 
+	// servers by URL.
+	servers map[string]weak.Pointer[server]
+
 	// lists bounds how many listings run at once, over all accounts.
 	lists chan struct{}
+}
+
+// server is what the accounts of one API server share.
+type server struct {
+	// starts limits how often listings start: a hundred accounts with a namespace each are a thousand listings of one API server.
+	starts *rate.Limiter
+}
+
+// startRate is how many listings a second may start at one API server, startBurst how many at once.
+const startRate, startBurst = 20, 40
+
+// server returns what the accounts of an API server share, for as long as one of them keeps it.
+func (s *Shared) server(url string) *server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.servers[url].Value(); known != nil {
+		return known
+	}
+	made := &server{starts: rate.NewLimiter(startRate, startBurst)}
+	s.servers[url] = weak.Make(made)
+	runtime.AddCleanup(made, func(url string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.servers[url].Value() == nil {
+			delete(s.servers, url)
+		}
+	}, url)
+	return made
 }
 
 // concurrentLists bounds memory at start: one listing holds some 200 kB, thousands of accounts start at once.
@@ -49,7 +80,7 @@ const concurrentLists = 128
 
 // NewShared makes what accounts share.
 func NewShared() *Shared {
-	return &Shared{catalogs: map[[sha256.Size]byte]weak.Pointer[catalog]{}, lists: make(chan struct{}, concurrentLists)}
+	return &Shared{catalogs: map[[sha256.Size]byte]weak.Pointer[catalog]{}, servers: map[string]weak.Pointer[server]{}, lists: make(chan struct{}, concurrentLists)}
 }
 
 // intern returns the catalog with this content that some account has already, or makes it.

@@ -9,6 +9,7 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"github.com/fairlead/fairlead/agent/internal/credentials"
 	"github.com/fairlead/fairlead/proto/cats"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"golang.org/x/time/rate"
 )
 
@@ -35,7 +36,7 @@ type Cluster struct {
 	shared     *Shared
 	connection *connection
 	kinds      *holder
-	filter     filter
+	server     *server
 	timing     timing
 	facts      *facts
 	reach      reach
@@ -44,12 +45,16 @@ type Cluster struct {
 	// poked: look at the kinds again; pokes limits how often.
 	poked chan struct{}
 	pokes *rate.Limiter
+	// decided: the policy is another one.
+	decided chan struct{}
 
 	mu     sync.Mutex
 	states map[cats.Type]*kindState
-	// definitions are the names of the custom resource definitions, sorted, once they are known.
-	definitions      []string
-	definitionsKnown bool
+	// policy is what the bridge's configuration says; nil: not known yet.
+	policy *linkv1.CachePolicy
+	// definitions are the names of the custom resource definitions, sorted, once they are known. They may not be listed: refused.
+	definitions                          []string
+	definitionsKnown, definitionsRefused bool
 }
 
 const (
@@ -75,9 +80,9 @@ func New(account config.Account, o Options) (*Cluster, error) {
 	c := &Cluster{
 		account: account, log: o.Log.With("account", account.Name), shared: o.Shared,
 		connection: connection, kinds: newHolder(connection, o.Shared),
-		filter: newFilter(account), timing: defaultTiming(), facts: newFacts(account.Name),
+		server: o.Shared.server(connection.server), timing: defaultTiming(), facts: newFacts(account.Name),
 		lists: make(chan struct{}, accountLists), states: map[cats.Type]*kindState{},
-		poked: make(chan struct{}, 1), pokes: rate.NewLimiter(rate.Every(pokeInterval), pokeBurst),
+		poked: make(chan struct{}, 1), decided: make(chan struct{}, 1), pokes: rate.NewLimiter(rate.Every(pokeInterval), pokeBurst),
 	}
 	c.reach.changed = func() {
 		_, problem := c.reach.get()

@@ -12,6 +12,7 @@ import (
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 )
 
 // facts collects what is known of a cluster apart from its inventory, and tells the sink when it changed.
@@ -186,4 +187,110 @@ func (c *catalog) customResources(definitions []string) (custom []*linkv1.Custom
 	}
 	slices.SortFunc(custom, func(a, b *linkv1.CustomResource) int { return strings.Compare(a.KubernetesKind, b.KubernetesKind) })
 	return custom, missing
+}
+
+func (r *running) readVersion(ctx context.Context) {
+	c := r.cluster
+	client, err := discovery.NewDiscoveryClientForConfig(c.connection.forInventory(ctx))
+	if err != nil {
+		return
+	}
+	version, err := client.ServerVersionWithContext(ctx)
+	if err != nil {
+		c.log.Debug("version of the API server", "error", err)
+		return
+	}
+	c.facts.set(func() { c.facts.version = version.GitVersion })
+}
+
+// readDefinitions tells which custom kinds there are; true: some are defined and not served yet.
+func (r *running) readDefinitions(catalog *catalog) bool {
+	c := r.cluster
+	if c.account.OnlyNamespaced {
+		return false
+	}
+	c.mu.Lock()
+	definitions, known := c.definitions, c.definitionsKnown
+	c.mu.Unlock()
+	if !known {
+		return false
+	}
+	custom, missing := catalog.customResources(definitions)
+	c.facts.set(func() {
+		c.facts.custom = custom
+		delete(c.facts.missing, "definitions")
+	})
+	return missing
+}
+
+// ensureFacts watches namespaces and definitions, as far as the configuration does not say them.
+func (r *running) ensureFacts(ctx context.Context, catalog *catalog) {
+	c := r.cluster
+	if r.namespaces == nil && len(c.account.Namespaces) == 0 {
+		r.namespaces = r.watchNames(ctx, catalog, namespaceResource, &names{
+			changed: func(all []string) {
+				all = slices.DeleteFunc(all, func(n string) bool { return slices.Contains(c.account.OmitNamespaces, n) })
+				c.facts.set(func() { c.facts.namespaces = all; delete(c.facts.missing, "namespaces") })
+				c.facts.problem("namespaces", "")
+			},
+			refused: func(reason string) {
+				c.facts.problem("namespaces", "namespaces cannot be listed ("+reason+"); permit it, or list them in the account's namespaces")
+			},
+		})
+	}
+	if r.definitions == nil && !c.account.OnlyNamespaced {
+		r.definitions = r.watchNames(ctx, catalog, definitionResource, &names{
+			changed: func(all []string) {
+				c.mu.Lock()
+				c.definitions, c.definitionsKnown, c.definitionsRefused = all, true, false
+				c.mu.Unlock()
+				c.kindsChanged()
+			},
+			refused: func(reason string) {
+				c.log.Info("definitions of custom resources cannot be listed; new ones are noticed late", "reason", reason)
+				c.facts.set(func() { delete(c.facts.missing, "definitions") })
+				c.mu.Lock()
+				c.definitionsRefused = !c.definitionsKnown
+				c.mu.Unlock()
+				c.kindsChanged()
+			},
+		})
+		if r.definitions == nil && !catalog.failed[definitionResource.Group] {
+			c.facts.set(func() { delete(c.facts.missing, "definitions") }) // an API server without custom resources
+		}
+	}
+}
+
+func (r *running) watchNames(ctx context.Context, catalog *catalog, resource schema.GroupVersionResource, sink *names) *runningKind {
+	kind, err := catalog.mapper.KindFor(resource)
+	if err != nil {
+		return nil
+	}
+	mapping, err := catalog.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil
+	}
+	t := typeOf(mapping)
+	return r.start(ctx, &kindWatch{
+		cluster: r.cluster, sink: sink, kind: t, mapping: mapping, namespaces: []string{""}, metadataOnly: true,
+		state: r.cluster.stateOf(t + " (names)"), deniedFor: r.cluster.timing.deniedFor / 3, // facts wait for it
+	})
+}
+
+// ownFacts are those that the configuration says.
+func (c *Cluster) ownFacts() {
+	c.facts.set(func() {
+		c.facts.namespaces = slices.Sorted(slices.Values(c.account.Namespaces))
+		if len(c.account.Namespaces) == 0 {
+			c.facts.missing["namespaces"] = true
+		}
+		if !c.account.OnlyNamespaced {
+			c.facts.missing["definitions"] = true
+		} else {
+			for _, k := range c.account.CustomKinds {
+				c.facts.custom = append(c.facts.custom, &linkv1.CustomResource{KubernetesKind: k.Kind, Namespaced: k.Namespaced})
+			}
+			slices.SortFunc(c.facts.custom, func(a, b *linkv1.CustomResource) int { return strings.Compare(a.KubernetesKind, b.KubernetesKind) })
+		}
+	})
 }

@@ -29,7 +29,7 @@ func (c *Cluster) Fetch(ctx context.Context, t cats.Type, keys []cats.Key, each 
 	if err != nil {
 		return err
 	}
-	f := &fetch{cluster: c, client: client, mapping: mapping, each: each}
+	f := &fetch{cluster: c, client: client, mapping: mapping, filter: c.filter(), each: each}
 	if len(keys) <= few {
 		return f.single(ctx, keys)
 	}
@@ -40,6 +40,7 @@ type fetch struct {
 	cluster *Cluster
 	client  *rest.RESTClient
 	mapping *meta.RESTMapping
+	filter  filter
 	each    func(cats.Key, map[string]any, error) error
 }
 
@@ -66,7 +67,7 @@ func (f *fetch) hand(key cats.Key, raw []byte, err error) error {
 	switch {
 	case err != nil:
 		return f.each(key, nil, err)
-	case !f.cluster.filter.shows(object):
+	case !f.filter.shows(object):
 		return f.each(key, nil, ErrHidden)
 	default:
 		return f.each(key, object, nil)
@@ -107,7 +108,7 @@ func (f *fetch) many(ctx context.Context, keys []cats.Key) error {
 				return nil
 			}
 			delete(keys, found.Path())
-			if !f.cluster.filter.shows(object) {
+			if !f.filter.shows(object) {
 				return f.each(key, nil, ErrHidden)
 			}
 			return f.each(key, object, nil)

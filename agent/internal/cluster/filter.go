@@ -15,8 +15,8 @@ type filter struct {
 	onlyManaged    bool
 }
 
-func newFilter(a config.Account) filter {
-	return filter{omitNamespaces: a.OmitNamespaces, onlyManaged: a.OnlySpinnakerManaged}
+func newFilter(a config.Account, onlyManaged bool) filter {
+	return filter{omitNamespaces: a.OmitNamespaces, onlyManaged: a.OnlySpinnakerManaged || onlyManaged}
 }
 
 func (f filter) shows(object map[string]any) bool {

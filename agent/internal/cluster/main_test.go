@@ -232,9 +232,12 @@ func prepare(t *testing.T, kubeconfig string, change func(*config.Account, *api.
 		t.Fatal(err)
 	}
 	t.Cleanup(b.cluster.Close)
+	// A test that names kinds is about these, whether they are cached by default or not.
+	b.cluster.CacheBy(&linkv1.CachePolicy{Kinds: account.Kinds})
 	b.cluster.timing = timing{
 		retry: 20 * time.Millisecond, mostRetry: 500 * time.Millisecond, deniedFor: 500 * time.Millisecond, deniedRetry: 300 * time.Millisecond,
 		settle: 20 * time.Millisecond, rediscover: time.Minute, slotWait: time.Second,
+		eventsFor: 2 * time.Hour, refill: 50 * time.Millisecond,
 	}
 	return b
 }

@@ -82,6 +82,11 @@ func (s *source) list(ctx context.Context, began func(), item func(raw []byte) e
 			request.Param("continue", next)
 		}
 		body, err := request.Stream(ctx)
+		if next != "" && expired(err) {
+			// It took so long that the API server has forgotten the state that the listing is of. What was read stays in the sink's
+			// records, so that the next listing is quicker.
+			return "", count, errExpired
+		}
 		if err != nil {
 			return "", count, err
 		}
@@ -127,7 +132,7 @@ func (s *source) watch(ctx context.Context, resourceVersion string, started func
 		Param("resourceVersion", resourceVersion).
 		Param("timeoutSeconds", strconv.Itoa(int(timeout.Seconds()))).
 		Stream(ctx)
-	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+	if expired(err) {
 		return resourceVersion, errExpired
 	}
 	if err != nil {
@@ -152,8 +157,10 @@ func (s *source) watch(ctx context.Context, resourceVersion string, started func
 			err = watchError(e.Object)
 		case "BOOKMARK":
 			version = versionOf(e.Object)
-		default:
+		case "ADDED", "MODIFIED", "DELETED":
 			version, err = each(watched{deleted: e.Type == "DELETED", raw: e.Object})
+		default:
+			err = fmt.Errorf("watch %s: an event of unknown type %q", s.mapping.Resource.Resource, e.Type)
 		}
 		if err != nil {
 			return resourceVersion, err
@@ -163,6 +170,8 @@ func (s *source) watch(ctx context.Context, resourceVersion string, started func
 		}
 	}
 }
+
+func expired(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
 
 func watchError(raw []byte) error {
 	var status metav1.Status

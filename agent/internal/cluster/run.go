@@ -13,8 +13,6 @@ import (
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 )
 
 // Run hands what is in the cluster to the sink until ctx ends. It returns when everything that it started has ended; the
@@ -39,6 +37,8 @@ type running struct {
 	// dropped: why a kind is not watched, as the sink was told; told: the kinds that it was told are.
 	dropped map[cats.Type]string
 	told    []cats.Type
+	// policy that the kinds are watched by.
+	policy *linkv1.CachePolicy
 	// namespaces and definitions feed facts.
 	namespaces, definitions *runningKind
 }
@@ -101,6 +101,8 @@ func (r *running) wait(ctx context.Context, changed <-chan struct{}, again time.
 		return false
 	case <-changed:
 		return true
+	case <-c.decided:
+		return true
 	case <-timer.C:
 		c.kinds.invalidate()
 		return true
@@ -122,55 +124,19 @@ func (c *Cluster) kindsChanged() {
 	}
 }
 
-func (r *running) readVersion(ctx context.Context) {
-	c := r.cluster
-	client, err := discovery.NewDiscoveryClientForConfig(c.connection.forInventory(ctx))
-	if err != nil {
-		return
-	}
-	version, err := client.ServerVersionWithContext(ctx)
-	if err != nil {
-		c.log.Debug("version of the API server", "error", err)
-		return
-	}
-	c.facts.set(func() { c.facts.version = version.GitVersion })
-}
-
-// readDefinitions tells which custom kinds there are; true: some are defined and not served yet.
-func (r *running) readDefinitions(catalog *catalog) bool {
-	c := r.cluster
-	if c.account.OnlyNamespaced {
-		return false
-	}
-	c.mu.Lock()
-	definitions, known := c.definitions, c.definitionsKnown
-	c.mu.Unlock()
-	if !known {
-		return false
-	}
-	custom, missing := catalog.customResources(definitions)
-	c.facts.set(func() {
-		c.facts.custom = custom
-		delete(c.facts.missing, "definitions")
-	})
-	return missing
-}
-
-// wanted are the kinds to watch, as tokens.
-func (c *Cluster) wanted() []string {
-	tokens := c.account.Kinds
-	if len(tokens) == 0 {
-		for _, t := range cats.DefaultTypes() {
-			tokens = append(tokens, string(t))
-		}
-	}
-	return tokens
-}
-
 // reconcile starts what is wanted and there, and stops what is not there any more. The sink is told the kinds before any of
 // them begins.
 func (r *running) reconcile(ctx context.Context, catalog *catalog) {
-	p := r.plan(catalog)
+	r.ensureFacts(ctx, catalog)
+	candidates, ok := r.cluster.candidates(catalog)
+	if !ok {
+		return
+	}
+	p := r.plan(catalog, candidates)
+	if policy := r.cluster.cachePolicy(); policy != r.policy {
+		r.stopKinds() // filters and bounds are others now
+		r.policy = policy
+	}
 	for t, why := range p.drop {
 		r.drop(t, why)
 	}
@@ -193,10 +159,9 @@ func (r *running) reconcile(ctx context.Context, catalog *catalog) {
 		delete(r.dropped, t)
 		r.kinds[t] = r.start(ctx, &kindWatch{
 			cluster: r.cluster, sink: r.sink, kind: t, mapping: m, namespaces: r.namespacesFor(m), state: r.cluster.stateOf(t),
-			deniedFor: r.cluster.timing.deniedFor,
+			deniedFor: r.cluster.timing.deniedFor, filter: r.cluster.filter(), quota: newQuota(r.cluster.mostOf(t)), ages: newAges(t, r.cluster.timing.eventsFor),
 		})
 	}
-	r.ensureFacts(ctx, catalog)
 }
 
 // plan is what discovery makes of the kinds that are wanted.
@@ -208,22 +173,22 @@ type plan struct {
 	unknown []cats.Type
 }
 
-func (r *running) plan(catalog *catalog) plan {
+func (r *running) plan(catalog *catalog, candidates []candidate) plan {
 	p := plan{watch: map[cats.Type]*meta.RESTMapping{}, drop: map[cats.Type]string{}}
-	omitted := map[cats.Type]bool{}
-	for _, token := range r.cluster.account.OmitKinds {
-		omitted[r.typeOf(catalog, token)] = true
-	}
-	for _, token := range r.cluster.wanted() {
-		mapping, err := catalog.find(token, nil)
+	narrowing := r.narrowing(catalog)
+	for _, c := range candidates {
+		mapping, err := catalog.find(c.token, nil)
 		if err != nil {
-			r.cluster.log.Error("kind cannot be resolved", "kind", token, "error", err)
+			r.cluster.log.Error("kind cannot be resolved", "kind", c.token, "error", err)
 			continue
 		}
-		t := r.typeOf(catalog, token)
+		t := r.typeOf(catalog, c.token)
 		switch {
-		case omitted[t]:
+		case narrowing.leavesOut(t):
 		case mapping == nil:
+			if !c.asked && r.kinds[t] == nil {
+				continue
+			}
 			if catalog.failed[groupOf(t)] {
 				if r.kinds[t] == nil {
 					p.unknown = append(p.unknown, t)
@@ -232,7 +197,9 @@ func (r *running) plan(catalog *catalog) plan {
 				p.drop[t] = "the API server has no such kind; it is watched when it appears"
 			}
 		case r.unwatchable(catalog, mapping) != "":
-			p.drop[t] = r.unwatchable(catalog, mapping)
+			if c.asked || r.kinds[t] != nil {
+				p.drop[t] = r.unwatchable(catalog, mapping)
+			}
 		default:
 			p.watch[t] = mapping
 		}
@@ -242,6 +209,8 @@ func (r *running) plan(catalog *catalog) plan {
 		case p.watch[t] != nil || p.drop[t] != "":
 		case catalog.failed[k.mapping.GroupVersionKind.Group]:
 			p.watch[t] = k.mapping
+		case r.policy != r.cluster.cachePolicy():
+			p.drop[t] = "it is not to be cached any more"
 		default:
 			p.drop[t] = "the API server has no such kind any more"
 		}
@@ -300,61 +269,19 @@ func (r *running) start(ctx context.Context, w *kindWatch) *runningKind {
 	return k
 }
 
-// ensureFacts watches namespaces and definitions, as far as the configuration does not say them.
-func (r *running) ensureFacts(ctx context.Context, catalog *catalog) {
-	c := r.cluster
-	if r.namespaces == nil && len(c.account.Namespaces) == 0 {
-		r.namespaces = r.watchNames(ctx, catalog, namespaceResource, &names{
-			changed: func(all []string) {
-				all = slices.DeleteFunc(all, func(n string) bool { return slices.Contains(c.account.OmitNamespaces, n) })
-				c.facts.set(func() { c.facts.namespaces = all; delete(c.facts.missing, "namespaces") })
-				c.facts.problem("namespaces", "")
-			},
-			refused: func(reason string) {
-				c.facts.problem("namespaces", "namespaces cannot be listed ("+reason+"); permit it, or list them in the account's namespaces")
-			},
-		})
-	}
-	if r.definitions == nil && !c.account.OnlyNamespaced {
-		r.definitions = r.watchNames(ctx, catalog, definitionResource, &names{
-			changed: func(all []string) {
-				c.mu.Lock()
-				c.definitions, c.definitionsKnown = all, true
-				c.mu.Unlock()
-				c.kindsChanged()
-			},
-			refused: func(reason string) {
-				c.log.Info("definitions of custom resources cannot be listed; new ones are noticed late", "reason", reason)
-				c.facts.set(func() { delete(c.facts.missing, "definitions") })
-			},
-		})
-		if r.definitions == nil && !catalog.failed[definitionResource.Group] {
-			c.facts.set(func() { delete(c.facts.missing, "definitions") }) // an API server without custom resources
-		}
-	}
-}
-
-func (r *running) watchNames(ctx context.Context, catalog *catalog, resource schema.GroupVersionResource, sink *names) *runningKind {
-	kind, err := catalog.mapper.KindFor(resource)
-	if err != nil {
-		return nil
-	}
-	mapping, err := catalog.mapper.RESTMapping(kind.GroupKind(), kind.Version)
-	if err != nil {
-		return nil
-	}
-	t := typeOf(mapping)
-	return r.start(ctx, &kindWatch{
-		cluster: r.cluster, sink: sink, kind: t, mapping: mapping, namespaces: []string{""}, metadataOnly: true,
-		state: r.cluster.stateOf(t + " (names)"), deniedFor: r.cluster.timing.deniedFor / 3, // facts wait for it
-	})
-}
-
-func (r *running) stopAll() {
+// stopKinds ends all watches but those that feed facts.
+func (r *running) stopKinds() {
 	var all sync.WaitGroup
 	for _, k := range r.kinds {
 		all.Go(k.stop)
 	}
+	all.Wait()
+	clear(r.kinds)
+}
+
+func (r *running) stopAll() {
+	r.stopKinds()
+	var all sync.WaitGroup
 	for _, k := range []*runningKind{r.namespaces, r.definitions} {
 		if k != nil {
 			all.Go(k.stop)
@@ -375,8 +302,8 @@ func (c *Cluster) stateOf(t cats.Type) *kindState {
 	return s
 }
 
-// takeTurn waits for a listing's turn: two at a time for one account, and a bounded number for all. Waiting for the latter ends
-// after a while, because accounts whose servers are slow must not stop the others.
+// takeTurn waits for a listing's turn: two at a time for one account, so many a second for one API server, however many accounts it has,
+// and a bounded number for all. Waiting for the latter ends after a while, because accounts whose servers are slow must not stop the others.
 func (c *Cluster) takeTurn(ctx context.Context) (release func(), err error) {
 	select {
 	case c.lists <- struct{}{}:
@@ -385,6 +312,10 @@ func (c *Cluster) takeTurn(ctx context.Context) (release func(), err error) {
 	}
 	patience := time.NewTimer(c.timing.slotWait)
 	defer patience.Stop()
+	if err := c.server.starts.Wait(ctx); err != nil {
+		<-c.lists
+		return nil, context.Cause(ctx)
+	}
 	select {
 	case c.shared.lists <- struct{}{}:
 		return func() { <-c.shared.lists; <-c.lists }, nil
@@ -394,22 +325,4 @@ func (c *Cluster) takeTurn(ctx context.Context) (release func(), err error) {
 		<-c.lists
 		return nil, context.Cause(ctx)
 	}
-}
-
-// ownFacts are those that the configuration says.
-func (c *Cluster) ownFacts() {
-	c.facts.set(func() {
-		c.facts.namespaces = slices.Sorted(slices.Values(c.account.Namespaces))
-		if len(c.account.Namespaces) == 0 {
-			c.facts.missing["namespaces"] = true
-		}
-		if !c.account.OnlyNamespaced {
-			c.facts.missing["definitions"] = true
-		} else {
-			for _, k := range c.account.CustomKinds {
-				c.facts.custom = append(c.facts.custom, &linkv1.CustomResource{KubernetesKind: k.Kind, Namespaced: k.Namespaced})
-			}
-			slices.SortFunc(c.facts.custom, func(a, b *linkv1.CustomResource) int { return strings.Compare(a.KubernetesKind, b.KubernetesKind) })
-		}
-	})
 }

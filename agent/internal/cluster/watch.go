@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,6 +32,10 @@ type timing struct {
 	rediscover time.Duration
 	// slotWait is how long a listing waits for its turn among all accounts; slow accounts must not stop others.
 	slotWait time.Duration
+	// eventsFor is how long Events are cached.
+	eventsFor time.Duration
+	// refill is the pause before a kind is listed again of which an object left that was cached while others were not (quota).
+	refill time.Duration
 }
 
 func defaultTiming() timing {
@@ -40,6 +43,7 @@ func defaultTiming() timing {
 		retry: 500 * time.Millisecond, mostRetry: 30 * time.Second,
 		deniedFor: 30 * time.Second, deniedRetry: 2 * time.Minute,
 		settle: 300 * time.Millisecond, rediscover: 30 * time.Minute, slotWait: 30 * time.Second,
+		eventsFor: 2 * time.Hour, refill: time.Minute,
 	}
 }
 
@@ -55,21 +59,14 @@ type kindWatch struct {
 	state        *kindState
 	// deniedFor is timing.deniedFor, or less for what others wait for.
 	deniedFor time.Duration
+	filter    filter
+	quota     *quota
+	ages      *ages
 
 	// denied counts refusals by namespace ("": the whole kind).
 	denied  map[string]*denial
 	dropped bool
 }
-
-// denial is how long something has been forbidden.
-type denial struct {
-	since time.Time
-	times int
-	text  string
-}
-
-// lasts tells whether it is no passing trouble.
-func (d *denial) lasts(limit time.Duration) bool { return d.times >= 3 && time.Since(d.since) >= limit }
 
 // run lists and watches until ctx ends.
 func (w *kindWatch) run(ctx context.Context) {
@@ -84,13 +81,16 @@ func (w *kindWatch) run(ctx context.Context) {
 			retry.reset()
 		}
 		wait := retry.next()
+		var unwatched *unwatched
 		switch {
 		case errors.Is(err, errExpired):
 			w.state.relist("its history was compacted")
-		case errors.Is(err, errPermitted):
+		case errors.Is(err, errPermitted), errors.Is(err, errRefill):
 			wait = 0
+		case errors.As(err, &unwatched) && unwatched.namespace != "" && len(w.namespaces) > 1:
+			w.denial(unwatched.namespace, err, true)
 		case apierrors.IsForbidden(err):
-			wait = w.refuse("", err, wait)
+			wait = w.refuse(err, unwatched != nil, wait)
 		case gone(err):
 			w.state.fail("gone", err)
 			w.cluster.kindsChanged()
@@ -110,36 +110,23 @@ func gone(err error) bool {
 	return apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) || apierrors.IsNotAcceptable(err)
 }
 
-// refuse notes that the kind is forbidden, and drops it when that lasts. It returns the pause before the next try.
-func (w *kindWatch) refuse(namespace string, err error, wait time.Duration) time.Duration {
-	d := w.denied[namespace]
-	if d == nil {
-		d = &denial{since: time.Now()}
-		w.denied[namespace] = d
-	}
-	d.times++
-	d.text = err.Error()
-	w.state.fail("forbidden", err)
-	limit := w.deniedFor
-	if !d.lasts(limit) {
-		return min(wait, max(limit/4, time.Millisecond))
-	}
-	if !w.dropped {
-		w.dropped = true
-		w.cluster.log.Warn("kind is forbidden and not shown", "kind", w.kind, "error", err, "retry", w.cluster.timing.deniedRetry)
-		w.sink.Drop(w.kind, "forbidden: "+err.Error())
-	}
-	return w.cluster.timing.deniedRetry
-}
-
-// errPermitted: a namespace that was forbidden is not any more.
-var errPermitted = errors.New("a namespace is permitted now")
+var (
+	// errPermitted: a namespace that was forbidden is not any more.
+	errPermitted = errors.New("a namespace is permitted now")
+	// errRefill: an object left, and another one that was left out takes its place.
+	errRefill = errors.New("there is room for objects that were left out")
+)
 
 // generation lists the kind and watches it until a watch cannot go on. live: the listing was completed.
 func (w *kindWatch) generation(ctx context.Context) (live bool, err error) {
 	client, err := requests(ctx, w.cluster.connection)
 	if err != nil {
 		return false, err
+	}
+	if len(w.namespaces) == 1 {
+		if err := w.barred(ctx, client, "", w.namespaces[0]); err != nil {
+			return false, err
+		}
 	}
 	versions, err := w.listAll(ctx, client)
 	if err != nil {
@@ -165,8 +152,34 @@ func (w *kindWatch) generation(ctx context.Context) (live bool, err error) {
 	if len(versions) < len(w.namespaces) {
 		g.Go(func() error { return w.probe(ctx, client, versions) })
 	}
+	if w.ages != nil {
+		g.Go(func() error { return w.ages.expire(ctx, func(path string) error { return w.leaveAt(ctx, path) }) })
+	}
+	if w.quota != nil {
+		g.Go(func() error { return w.refill(ctx) })
+	}
 	err = g.Wait()
-	return alive.Load() == 1, err
+	if alive.Load() == 0 {
+		return false, err
+	}
+	w.allowed("", true)
+	for namespace := range versions {
+		w.allowed(namespace, true)
+	}
+	return true, err
+}
+
+// refill ends a generation when objects are to be listed that were left out.
+func (w *kindWatch) refill(ctx context.Context) error {
+	select {
+	case <-w.quota.wanting:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if !pause(ctx, w.cluster.timing.refill) {
+		return context.Cause(ctx)
+	}
+	return errRefill
 }
 
 func (w *kindWatch) source(client *rest.RESTClient, namespace string) *source {
@@ -186,6 +199,7 @@ func (w *kindWatch) listAll(ctx context.Context, client *rest.RESTClient) (map[s
 		if !began {
 			began, w.dropped = true, false
 			w.state.listing()
+			w.quota.begin()
 			w.sink.Begin(w.kind)
 		}
 	}
@@ -193,63 +207,34 @@ func (w *kindWatch) listAll(ctx context.Context, client *rest.RESTClient) (map[s
 	objects := 0
 	var refused error
 	for _, namespace := range w.namespaces {
+		if len(w.namespaces) > 1 {
+			if refused = w.barred(ctx, client, namespace, namespace); refused != nil {
+				continue
+			}
+		}
 		version, count, err := w.source(client, namespace).list(ctx, begin, func(raw []byte) error {
 			_, err := w.take(ctx, watched{raw: raw})
 			return err
 		})
 		if apierrors.IsForbidden(err) && len(w.namespaces) > 1 {
 			refused = err
-			if w.refuseNamespace(namespace, err) {
+			if w.denial(namespace, err, false).lasts(w.deniedFor) {
 				continue
 			}
 		}
 		if err != nil {
 			return nil, err
 		}
-		delete(w.denied, namespace)
+		w.allowed(namespace, false)
 		versions[namespace] = version
 		objects += count
 	}
 	if len(versions) == 0 {
 		return nil, refused
 	}
-	delete(w.denied, "")
+	w.allowed("", false)
 	w.state.listed(objects, w.deniedNamespaces())
 	return versions, nil
-}
-
-// refuseNamespace tells whether the listing can do without a namespace: it has been forbidden for a while.
-func (w *kindWatch) refuseNamespace(namespace string, err error) bool {
-	d := w.denied[namespace]
-	if d == nil {
-		d = &denial{since: time.Now()}
-		w.denied[namespace] = d
-	}
-	d.times++
-	d.text = err.Error()
-	return d.lasts(w.deniedFor)
-}
-
-func (w *kindWatch) deniedNamespaces() []string {
-	names := slices.Sorted(maps.Keys(w.denied))
-	return slices.DeleteFunc(names, func(n string) bool { return n == "" })
-}
-
-// probe asks from time to time whether a namespace that was left out is permitted now.
-func (w *kindWatch) probe(ctx context.Context, client *rest.RESTClient, listed map[string]string) error {
-	for pause(ctx, w.cluster.timing.deniedRetry) {
-		for _, namespace := range w.namespaces {
-			if _, ok := listed[namespace]; ok {
-				continue
-			}
-			body, err := w.source(client, namespace).request(metadataList).Param("limit", "1").Stream(ctx)
-			if err == nil {
-				_ = body.Close()
-				return errPermitted
-			}
-		}
-	}
-	return nil
 }
 
 // maximumServerErrors is how often in a row the API server may fail a watch before the kind is listed again.
@@ -274,7 +259,9 @@ func (w *kindWatch) follow(ctx context.Context, src *source, version string, sta
 		switch {
 		case err == nil:
 			w.state.resumed()
-		case errors.Is(err, errExpired), apierrors.IsForbidden(err), gone(err):
+		case apierrors.IsForbidden(err):
+			return &unwatched{src.namespace, err}
+		case errors.Is(err, errExpired), gone(err):
 			return err
 		case errors.As(err, &status):
 			serverErrors++
@@ -318,17 +305,51 @@ func (w *kindWatch) take(ctx context.Context, e watched) (string, error) {
 		w.skip(err)
 		return version, nil
 	}
-	shown := w.metadataOnly || w.cluster.filter.shows(object)
+	path := key.Path()
+	shown := w.metadataOnly || w.filter.shows(object)
 	switch {
-	case e.deleted || !shown && w.cluster.filter.onlyManaged:
-		err = w.sink.Delete(ctx, key)
+	case e.deleted, !shown && w.filter.onlyManaged, shown && !w.ages.note(path, object, time.Now()):
+		return version, w.leave(ctx, path, key)
 	case shown:
-		err = w.sink.Put(ctx, object)
-	}
-	if err != nil {
-		return version, &sinkError{err}
+		return version, w.put(ctx, path, object)
 	}
 	return version, nil
+}
+
+// put hands an object on, if there is room for it among those of its kind.
+func (w *kindWatch) put(ctx context.Context, path string, object map[string]any) error {
+	admitted, evicted := w.quota.admit(path)
+	if evicted != "" {
+		if err := w.leaveAt(ctx, evicted); err != nil {
+			return err
+		}
+	}
+	if !admitted {
+		return nil
+	}
+	if err := w.sink.Put(ctx, object); err != nil {
+		return &sinkError{err}
+	}
+	return nil
+}
+
+// leaveAt is leave for what remembers only paths.
+func (w *kindWatch) leaveAt(ctx context.Context, path string) error {
+	key, err := cats.PathKey(w.kind, path)
+	if err != nil {
+		return nil //nolint:nilerr // it came from a key
+	}
+	return w.leave(ctx, path, key)
+}
+
+// leave takes an object out, which may not have been there.
+func (w *kindWatch) leave(ctx context.Context, path string, key cats.Key) error {
+	w.quota.leave(path)
+	w.ages.forget(path)
+	if err := w.sink.Delete(ctx, key); err != nil {
+		return &sinkError{err}
+	}
+	return nil
 }
 
 func (w *kindWatch) skip(err error) {

@@ -19,6 +19,7 @@ import (
 // scripted is a cluster and an executor that do what a test says: fault fakes.
 type scripted struct {
 	sink  chan cluster.Sink
+	cache chan *linkv1.CachePolicy
 	fetch func(ctx context.Context, t cats.Type, keys []cats.Key, each func(cats.Key, map[string]any, error) error) error
 	run   func(ctx context.Context, op *linkv1.Operation, output io.Writer) *linkv1.Outcome
 }
@@ -33,6 +34,12 @@ func (s scriptedCluster) Run(ctx context.Context, sink cluster.Sink) error {
 
 func (s scriptedCluster) Fetch(ctx context.Context, t cats.Type, keys []cats.Key, each func(cats.Key, map[string]any, error) error) error {
 	return s.fetch(ctx, t, keys, each)
+}
+
+func (s scriptedCluster) CacheBy(policy *linkv1.CachePolicy) {
+	if s.cache != nil {
+		s.cache <- policy
+	}
 }
 
 func (scriptedCluster) Status() cluster.Status { return cluster.Status{} }

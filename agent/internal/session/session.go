@@ -27,6 +27,8 @@ type Account struct {
 // Cluster is what a session needs of an account's cluster (cluster.Cluster).
 type Cluster interface {
 	Run(ctx context.Context, sink cluster.Sink) error
+	// CacheBy says what is to be cached; until then no kind is watched.
+	CacheBy(policy *linkv1.CachePolicy)
 	Fetch(ctx context.Context, t cats.Type, keys []cats.Key, each func(cats.Key, map[string]any, error) error) error
 	Status() cluster.Status
 }
@@ -296,6 +298,10 @@ func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.A
 		if r != nil {
 			s.cfg.Log.Info("operation cancelled", "operation", act.ID, "reason", act.Reason)
 			r.cancel()
+		}
+	case link.CacheBy:
+		if a := s.served(act.Account); a != nil {
+			a.Cluster.CacheBy(act.Policy)
 		}
 	case link.Fetch:
 		started.Go(func() { s.fetch(ctx, act) })
