@@ -118,17 +118,29 @@ func (a *ages) expire(ctx context.Context, leave func(path string) error) error 
 	}
 }
 
-// happened is when an Event was last seen, by the latest of the times that it has: which of them are set depends on who made it.
-func happened(object map[string]any) (latest time.Time) {
+// happened is when an Event was last seen. Which of the times are set depends on who made it.
+func happened(object map[string]any) time.Time {
 	series, _ := object["series"].(map[string]any)
 	metadata, _ := object["metadata"].(map[string]any)
-	for _, v := range []any{object["lastTimestamp"], object["firstTimestamp"], object["eventTime"], series["lastObservedTime"], metadata["creationTimestamp"]} {
-		text, _ := v.(string)
-		if t, err := time.Parse(time.RFC3339Nano, text); err == nil && t.After(latest) {
-			latest = t
+	seen := parsed(object["lastTimestamp"])
+	if t := parsed(series["lastObservedTime"]); t.After(seen) {
+		seen = t
+	}
+	for _, v := range []any{object["eventTime"], object["firstTimestamp"], metadata["creationTimestamp"]} {
+		if seen.IsZero() {
+			seen = parsed(v)
 		}
 	}
-	return latest
+	return seen
+}
+
+func parsed(v any) time.Time {
+	text, _ := v.(string)
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 type dueItem struct {

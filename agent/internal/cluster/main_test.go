@@ -327,6 +327,8 @@ var resources = map[string]schema.GroupVersionResource{
 	"ClusterRoleBinding":       {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"},
 	"RoleBinding":              {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
 	"CustomResourceDefinition": {Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"},
+	"APIService":               {Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"},
+	"Event":                    {Version: "v1", Resource: "events"},
 	"CronTab":                  {Group: "watch.example.com", Version: "v1", Resource: "crontabs"},
 }
 

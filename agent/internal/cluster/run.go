@@ -136,6 +136,7 @@ func (r *running) reconcile(ctx context.Context, catalog *catalog) {
 	if policy := r.cluster.cachePolicy(); policy != r.policy {
 		r.stopKinds() // filters and bounds are others now
 		r.policy = policy
+		r.reportUncached(catalog, p)
 	}
 	for t, why := range p.drop {
 		r.drop(t, why)
@@ -146,7 +147,8 @@ func (r *running) reconcile(ctx context.Context, catalog *catalog) {
 			delete(r.kinds, t)
 		}
 	}
-	types := slices.Sorted(maps.Keys(p.watch))
+	types := slices.AppendSeq([]cats.Type{}, maps.Keys(p.watch))
+	slices.Sort(types)
 	types = append(types, p.unknown...)
 	if !slices.Equal(types, r.told) || r.told == nil {
 		r.told = types
@@ -161,6 +163,16 @@ func (r *running) reconcile(ctx context.Context, catalog *catalog) {
 			cluster: r.cluster, sink: r.sink, kind: t, mapping: m, namespaces: r.namespacesFor(m), state: r.cluster.stateOf(t),
 			deniedFor: r.cluster.timing.deniedFor, filter: r.cluster.filter(), quota: newQuota(r.cluster.mostOf(t)), ages: newAges(t, r.cluster.timing.eventsFor),
 		})
+	}
+}
+
+// reportUncached says which kinds the account names in vain.
+func (r *running) reportUncached(catalog *catalog, p plan) {
+	for _, token := range r.cluster.account.Kinds {
+		t := r.typeOf(catalog, token)
+		if p.watch[t] == nil && p.drop[t] == "" && !slices.Contains(p.unknown, t) {
+			r.cluster.log.Info("kind is not cached", "kind", t, "reason", "the account names it, and cache.policies of the bridge does not")
+		}
 	}
 }
 

@@ -17,6 +17,8 @@ type account struct {
 	// cancel ends the watching of its cluster, which was started; gone: another one serves the account now, or none.
 	cancel context.CancelFunc
 	gone   bool
+	// told: the cluster has said which kinds are watched.
+	told bool
 	// live tells for each kind that is watched whether its records are complete.
 	live map[cats.Type]bool
 	// mending: objects are being read whose rows have come to be written because a row of the same folded name has left. What could
@@ -131,6 +133,7 @@ func (a *account) Drop(t cats.Type, reason string) {
 // Watches implements cluster.Sink.
 func (a *account) Watches(types []cats.Type) {
 	a.step(func(now time.Time) {
+		a.told = true
 		names := []string{string(cats.Applications), string(cats.Clusters)}
 		for _, t := range types {
 			names = append(names, string(t))
@@ -145,7 +148,7 @@ func (a *account) Watches(types []cats.Type) {
 
 // logical tells whether applications and clusters are complete: they are when every kind is.
 func (a *account) logical(now time.Time) {
-	complete := len(a.live) > 0
+	complete := a.told
 	for _, live := range a.live {
 		complete = complete && live
 	}
