@@ -7,7 +7,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fairlead/fairlead/agent/internal/cloud"
+	"github.com/fairlead/fairlead/agent/internal/cluster"
 	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/fairlead/fairlead/agent/internal/execute"
+	"github.com/fairlead/fairlead/agent/internal/secrets"
 	"github.com/fairlead/fairlead/agent/internal/server"
 	"github.com/fairlead/fairlead/agent/internal/session"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -17,21 +21,44 @@ import (
 type Agent struct {
 	session *session.Session
 	server  *server.Server
+	fleet   *fleet
+	reload  *reloader
+	reader  *secrets.Reader
+}
+
+// Options of an agent.
+type Options struct {
+	// Source is where the configuration was read, and is followed.
+	Source config.Options
+	// Level is that of Log, as far as the configuration may change it; nil: it may not.
+	Level *slog.LevelVar
+	Log   *slog.Logger
 }
 
 // New prepares an agent: it reads credentials and checks what can be checked without a network. An account whose credentials cannot
-// be read is refused and named; the others are served.
-func New(cfg *config.Config, log *slog.Logger) (*Agent, error) {
-	identity := describe(cfg)
-	served, err := accounts(cfg, identity.GetVersion(), log)
+// be read is named, and served once they can; the others are served.
+func New(cfg *config.Config, o Options) (*Agent, error) {
+	identity, clouds := describe(cfg), cloud.New(nil)
+	reader, err := secrets.New(secrets.Options{Vault: cfg.Secrets.Vault, Cloud: clouds})
 	if err != nil {
 		return nil, err
 	}
-	s, err := session.New(sessionConfig(cfg, identity, log), served)
+	f := &fleet{
+		log: o.Log, reader: reader, cloud: clouds, version: identity.GetVersion(), shared: cluster.NewShared(), schemas: execute.NewSchemas(),
+		changed: make(chan struct{}, 1), settings: settingsOf(cfg), members: map[string]*member{},
+	}
+	f.apply(context.Background(), cfg)
+	served, _ := f.present()
+	s, err := session.New(sessionConfig(cfg, identity, o.Log), served)
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{session: s, server: newServer(cfg, s, served, log)}, nil
+	f.tell = s.SetAccounts
+	if len(cfg.Accounts)+len(cfg.Refused) == 0 {
+		o.Log.Warn("no account is configured (kubernetes.accounts); the agent connects and serves none")
+	}
+	r := newReloader(cfg, f, o)
+	return &Agent{session: s, fleet: f, reload: r, reader: reader, server: newServer(cfg, s, r, o.Log)}, nil
 }
 
 func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger) session.Config {
@@ -56,6 +83,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.session.Run(ctx) })
 	g.Go(func() error { return a.server.Run(ctx) })
+	g.Go(func() error { return a.reader.Run(ctx) })
+	g.Go(func() error { return a.fleet.run(ctx) })
+	g.Go(func() error { return a.reload.run(ctx) })
 	return g.Wait()
 }
 

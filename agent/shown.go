@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"log/slog"
 	"runtime"
 
@@ -14,9 +15,10 @@ import (
 )
 
 // newServer shows session and accounts to probes and people.
-func newServer(cfg *config.Config, s *session.Session, served []session.Account, log *slog.Logger) *server.Server {
+func newServer(cfg *config.Config, s *session.Session, r *reloader, log *slog.Logger) *server.Server {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(r.metrics()...)
 	o := server.Options{Host: cfg.Server.Host, Port: cfg.Server.Port, Log: log}
 	if cfg.Prometheus.Enabled {
 		o.MetricsPort = cfg.Prometheus.Port
@@ -26,8 +28,9 @@ func newServer(cfg *config.Config, s *session.Session, served []session.Account,
 	}
 	return server.New(o, server.Sources{
 		Ready:      func() []server.Check { return ready(s) },
-		Accounts:   func() []server.Account { return shown(served) },
+		Accounts:   func() []server.Account { return shown(r.fleet.all()) },
 		Operations: func() []server.Operation { return operations(s) },
+		Config:     r.shown,
 		Metrics:    metrics,
 		Version:    server.Version{Version: Version(), GoVersion: runtime.Version()},
 	})
@@ -43,26 +46,35 @@ func ready(s *session.Session) []server.Check {
 	return checks
 }
 
-func shown(served []session.Account) []server.Account {
-	list := make([]server.Account, 0, len(served))
-	for _, a := range served {
-		st := a.Cluster.Status()
-		shown := server.Account{Config: server.AccountConfig{Name: a.Declared.GetName(), Namespaces: a.Declared.GetNamespaces()},
-			Server: st.Server, Version: st.Version, State: server.AccountState{Name: server.StateHealthy, Error: st.Problem}}
-		switch {
-		case st.Problem != "":
-			shown.State.Name = server.StateDiscoveryError
-		case st.Version == "":
-			shown.State.Name = server.StateConfigLoaded
-		}
-		for _, k := range st.Kinds {
-			shown.Kinds = append(shown.Kinds, string(k.Kind))
-			shown.Watches = append(shown.Watches, server.Watch{Kind: string(k.Kind), State: k.State, Since: k.Since, Objects: k.Listed, Relists: k.Relists,
-				Resumes: k.Resumes, Skipped: k.Skipped, Error: k.Error, DeniedNamespaces: k.DeniedNamespaces})
+func shown(all []standing) []server.Account {
+	list := make([]server.Account, 0, len(all))
+	for _, a := range all {
+		shown := server.Account{Config: server.AccountConfig{Name: a.name}, State: server.AccountState{Name: server.StateConfigLoaded, Error: a.problem}}
+		if a.served != nil {
+			shownCluster(&shown, a)
 		}
 		list = append(list, shown)
 	}
 	return list
+}
+
+func shownCluster(shown *server.Account, a standing) {
+	st := a.served.Cluster.Status()
+	shown.Config.Namespaces, shown.Server, shown.Version = a.served.Declared.GetNamespaces(), st.Server, st.Version
+	switch {
+	case st.Problem != "" || a.problem != "":
+		shown.State = server.AccountState{Name: server.StateDiscoveryError, Error: cmp.Or(st.Problem, a.problem)}
+		if st.Problem != "" && a.problem != "" {
+			shown.State.Error += "; " + a.problem
+		}
+	case st.Version != "":
+		shown.State.Name = server.StateHealthy
+	}
+	for _, k := range st.Kinds {
+		shown.Kinds = append(shown.Kinds, string(k.Kind))
+		shown.Watches = append(shown.Watches, server.Watch{Kind: string(k.Kind), State: k.State, Since: k.Since, Objects: k.Listed, Relists: k.Relists,
+			Resumes: k.Resumes, Skipped: k.Skipped, Error: k.Error, DeniedNamespaces: k.DeniedNamespaces})
+	}
 }
 
 func operations(s *session.Session) []server.Operation {

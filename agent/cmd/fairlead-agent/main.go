@@ -46,10 +46,13 @@ func command() *cobra.Command {
 }
 
 func run(ctx context.Context, file string) error {
-	settings, log, err := load(file)
+	source := config.Options{File: file}
+	settings, err := config.Load(source)
 	if err != nil {
 		return err
 	}
+	level := &slog.LevelVar{}
+	log := logger(settings, level)
 	for _, line := range settings.Notes {
 		level := slog.LevelInfo
 		if line.Warning {
@@ -57,7 +60,7 @@ func run(ctx context.Context, file string) error {
 		}
 		log.Log(ctx, level, "configuration", "key", line.Key, "note", line.Text, "accounts", line.Accounts)
 	}
-	a, err := agent.New(settings, log)
+	a, err := agent.New(settings, agent.Options{Source: source, Level: level, Log: log})
 	if err != nil {
 		return err
 	}
@@ -70,10 +73,16 @@ func load(file string) (*config.Config, *slog.Logger, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	log := settings.Logging.Logger(os.Stderr)
+	return settings, logger(settings, &slog.LevelVar{}), nil
+}
+
+// logger makes the process's log, whose level may change.
+func logger(settings *config.Config, level *slog.LevelVar) *slog.Logger {
+	level.Set(settings.Logging.Level)
+	log := settings.Logging.Logger(os.Stderr, level)
 	slog.SetDefault(log)
 	klog.SetSlogLogger(log.With("library", "client-go")) // its logger is the process's, so it is set here and nowhere else
-	return settings, log, nil
+	return log
 }
 
 func leaveCommand(file *string) *cobra.Command {

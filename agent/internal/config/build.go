@@ -77,6 +77,7 @@ func build(trees []*tree, getenv func(string) string) (*Config, error) {
 		root = overlay(root, t.root)
 	}
 	accounts := accountNodes(root)
+	b.config.AccountsGiven = child(child(root, "kubernetes"), "accounts") != nil
 	for _, t := range trees {
 		for _, n := range accountNodes(t.root) {
 			b.origin[n] = t.file

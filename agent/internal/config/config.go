@@ -26,10 +26,14 @@ import (
 type Config struct {
 	// Files that were read, base first; empty when the agent runs on defaults.
 	Files []string
+	// Fingerprint tells contents of the files apart.
+	Fingerprint string
 
 	Clouddriver Clouddriver
 	Kubernetes  Kubernetes
 	Secrets     Secrets
+	// AccountsGiven: kubernetes.accounts is there, be it empty.
+	AccountsGiven bool
 	// Accounts that can be served, in the order of the file.
 	Accounts []Account
 	// Refused are accounts that cannot be served, each with everything that is wrong with it.
@@ -213,9 +217,12 @@ func defaults() *Config {
 	}
 }
 
-// Logger makes a logger that writes as configured.
-func (l Logging) Logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.Level}
+// Logger makes a logger that writes as configured, from level on; nil: from Level on.
+func (l Logging) Logger(w io.Writer, level slog.Leveler) *slog.Logger {
+	if level == nil {
+		level = l.Level
+	}
+	o := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}

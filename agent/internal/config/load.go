@@ -1,8 +1,11 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,11 +48,13 @@ func Load(o Options) (*Config, error) {
 		return nil, err
 	}
 	var trees []*tree
+	sum := sha256.New()
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("%w; name the agent's configuration with --config", err)
 		}
+		mark(sum, file, content)
 		t, err := parseTree(file, content)
 		if err != nil {
 			return nil, err
@@ -60,9 +65,31 @@ func Load(o Options) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Files = files
+	c.Files, c.Fingerprint = files, hex.EncodeToString(sum.Sum(nil))
 	c.Notes = append(notes, c.Notes...)
 	return c, nil
+}
+
+// Fingerprint is that of the Config that Load would read now.
+func Fingerprint(o Options) (string, error) {
+	files, _, err := find(o)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		mark(sum, file, content)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+func mark(sum io.Writer, file string, content []byte) {
+	_, _ = fmt.Fprintf(sum, "%q %d\n", file, len(content))
+	_, _ = sum.Write(content)
 }
 
 // find returns the files to read, base first.

@@ -56,25 +56,30 @@ func New(account string, spec Spec, o Options) *Keeper {
 // firstRetry is the pause after a failure; it doubles up to the usual interval.
 const firstRetry = time.Second
 
+// Look reads the source once; false: there is no other Access than before. It is called by one goroutine at a time: by Run's, once that runs.
+func (k *Keeper) Look(ctx context.Context) (*Access, bool) {
+	access, err := k.source.read(ctx)
+	if ctx.Err() != nil {
+		return nil, false
+	}
+	return access, k.take(access, err)
+}
+
 // Run reads the source until ctx ends, and calls changed with each other Access.
 func (k *Keeper) Run(ctx context.Context, changed func(*Access)) {
 	pause := firstRetry
 	for {
-		access, err := k.source.read(ctx)
-		if ctx.Err() != nil {
-			return
+		if access, other := k.Look(ctx); other {
+			changed(access)
 		}
-		wait := spread(k.source.every)
-		if err != nil {
-			wait = spread(min(pause, k.source.every))
+		wait := k.source.every
+		if _, problem := k.Current(); problem != "" {
+			wait = min(pause, wait)
 			pause = min(2*pause, k.source.every)
 		} else {
 			pause = firstRetry
 		}
-		if k.take(access, err) {
-			changed(access)
-		}
-		if !k.wait(ctx, wait) {
+		if !k.wait(ctx, spread(wait)) {
 			return
 		}
 	}

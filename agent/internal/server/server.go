@@ -9,6 +9,7 @@
 //	GET /accounts/NAME/version    version of the account's API server
 //	GET /watches                  watches by account and state
 //	GET /operations               operations under way
+//	GET /config                   which configuration is in force, and why a newer one is not
 //	GET /version                  the agent's build
 package server
 
@@ -45,6 +46,7 @@ type Sources struct {
 	Live, Ready func() []Check
 	Accounts    func() []Account
 	Operations  func() []Operation
+	Config      func() Config
 	Metrics     prometheus.Gatherer
 	Version     Version
 }
@@ -124,6 +126,13 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /accounts/{name}/version", s.accountVersion)
 	mux.HandleFunc("GET /watches", s.watches)
 	mux.HandleFunc("GET /operations", s.operations)
+	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
+		if s.sources.Config == nil {
+			write(w, Config{})
+			return
+		}
+		write(w, s.sources.Config())
+	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { write(w, s.sources.Version) })
 	return mux
 }

@@ -26,6 +26,17 @@ type Version struct {
 	GoVersion string `json:"goVersion,omitempty"`
 }
 
+// Config is which configuration is in force.
+type Config struct {
+	// Files it was read from, when.
+	Files   []string  `json:"files"`
+	Applied time.Time `json:"applied"`
+	// Problem is why what the files hold now is not in force; "": it is.
+	Problem string `json:"problem,omitempty"`
+	// AfterRestart lists sections whose changes take effect when the agent starts again.
+	AfterRestart []string `json:"afterRestart,omitempty"`
+}
+
 // Account states are those of the replaced product's agent.
 const (
 	StateConfigLoaded   = "ConfigLoaded"

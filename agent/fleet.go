@@ -1,0 +1,383 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/agent/internal/cloud"
+	"github.com/fairlead/fairlead/agent/internal/cluster"
+	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/fairlead/fairlead/agent/internal/credentials"
+	"github.com/fairlead/fairlead/agent/internal/execute"
+	"github.com/fairlead/fairlead/agent/internal/secrets"
+	"github.com/fairlead/fairlead/agent/internal/session"
+	"github.com/fairlead/fairlead/proto/cats"
+)
+
+// fleet is the accounts that the agent serves. It follows the configuration, and for each account its credentials, and tells the session.
+//
+// An account is served from the first time that its credentials could be read. What changes in it afterwards touches it alone, and no more of
+// it than needed: what it declares is declared anew; other credentials for the same API server take over from request to request; anything
+// else starts its watches again. What is wrong with a change leaves the account as it was.
+type fleet struct {
+	log     *slog.Logger
+	tell    func(served []session.Account, removed []string) error
+	reader  *secrets.Reader
+	version string
+	shared  *cluster.Shared
+	schemas *execute.Schemas
+	cloud   *cloud.Cloud
+	// changed: the session is to be told.
+	changed chan struct{}
+	// watchers follow credentials, one for each account.
+	watchers sync.WaitGroup
+
+	mu       sync.Mutex
+	settings settings
+	members  map[string]*member
+	// refused are accounts that the configuration names and that cannot be served as it says.
+	refused map[string]string
+	// removed were taken out of the configuration, and the session was not told yet.
+	removed []string
+	// following is what credentials are followed until; nil before and after run.
+	following context.Context //nolint:containedctx // run's own
+}
+
+// member is one account.
+type member struct {
+	account config.Account
+	keeper  *credentials.Keeper
+	// stop ends the following of its credentials.
+	stop context.CancelFunc
+	// served is nil until credentials could be read; cluster is its cluster.
+	served  *session.Account
+	cluster *cluster.Cluster
+	// stale: the cluster is not as the account says now, because its new credentials could not be read yet.
+	stale bool
+	// problem of the present credentials that only using them showed.
+	problem string
+}
+
+// settings are what all accounts share.
+type settings struct {
+	noProxy     bool
+	timeout     time.Duration
+	serverSide  config.ServerSideApply
+	execPlugins []string
+	refresh     time.Duration
+}
+
+func settingsOf(cfg *config.Config) settings {
+	return settings{noProxy: cfg.Kubernetes.NoProxy, timeout: cfg.Timeout, serverSide: cfg.Kubernetes.ServerSideApply,
+		execPlugins: cfg.Kubernetes.ExecPlugins, refresh: cfg.Secrets.Refresh}
+}
+
+// apply takes another configuration. Credentials that are at hand (files, the pod's own) are read at once.
+func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
+	f.mu.Lock()
+	others := settingsOf(cfg)
+	same := reflect.DeepEqual(f.settings, others)
+	f.settings = others
+	next := make(map[string]*member, len(cfg.Accounts))
+	var fresh []*member
+	for _, account := range cfg.Accounts {
+		m := f.members[account.Name]
+		switch {
+		case m == nil:
+			m = f.join(account)
+			fresh = append(fresh, m)
+		case !same || !sameSource(m.account, account):
+			m.stopFollowing()
+			was := m
+			m = f.join(account)
+			m.served, m.cluster, m.stale = was.served, was.cluster, was.cluster != nil
+			fresh = append(fresh, m)
+		case !sameWatch(m.account, account):
+			m.account = account
+			if access, _ := m.keeper.Current(); access != nil {
+				f.rebuild(m, access)
+			}
+		default:
+			m.account = account
+		}
+		if m.served != nil {
+			declared := *m.served
+			declared.Declared = account.Link()
+			m.served = &declared
+		}
+		next[account.Name] = m
+	}
+	f.refuse(cfg, next)
+	for name, m := range f.members {
+		if next[name] == nil {
+			m.stopFollowing()
+			f.removed = append(f.removed, name)
+			f.log.Info("account removed from the configuration", "account", name)
+		}
+	}
+	f.members = next
+	f.mu.Unlock()
+	for _, m := range fresh {
+		if m.account.KubeconfigSecret == nil {
+			if access, other := m.keeper.Look(ctx); other {
+				f.renew(m, access)
+			}
+		}
+		f.follow(m)
+	}
+	f.poke()
+}
+
+// refuse notes what cannot be served. What was served before stays as it is. The lock is held.
+func (f *fleet) refuse(cfg *config.Config, next map[string]*member) {
+	before := f.refused
+	f.refused = map[string]string{}
+	for _, r := range cfg.Refused {
+		problem := r.Err.Error()
+		f.refused[r.Name] = problem
+		m := f.members[r.Name]
+		if m != nil && next[r.Name] == nil {
+			next[r.Name] = m
+		}
+		if before[r.Name] != problem {
+			f.log.Error("account refused", "account", r.Name, "error", problem, "served_as_before", m != nil)
+		}
+	}
+}
+
+// join makes a member. The lock is held.
+func (f *fleet) join(account config.Account) *member {
+	spec := credentials.Spec{InCluster: account.ServiceAccount, File: account.KubeconfigFile, Secret: account.KubeconfigSecret, Context: account.Context}
+	return &member{account: account, keeper: credentials.New(account.Name, spec, credentials.Options{
+		Policy: credentials.Policy{ExecPlugins: f.settings.execPlugins, Cloud: f.cloud}, Secrets: f.reader, Refresh: f.settings.refresh, Log: f.log,
+	})}
+}
+
+func (m *member) stopFollowing() {
+	if m.stop != nil {
+		m.stop()
+	}
+}
+
+// sameSource tells whether two states of an account get their credentials in the same way.
+func sameSource(a, b config.Account) bool {
+	source := func(a config.Account) config.Account {
+		return config.Account{ServiceAccount: a.ServiceAccount, KubeconfigFile: a.KubeconfigFile, KubeconfigSecret: a.KubeconfigSecret, Context: a.Context,
+			Insecure: a.Insecure, NoProxy: a.NoProxy}
+	}
+	return reflect.DeepEqual(source(a), source(b))
+}
+
+// sameWatch tells whether two states of an account watch the same, and show it in the same way.
+func sameWatch(a, b config.Account) bool {
+	watch := func(a config.Account) config.Account {
+		return config.Account{Namespaces: a.Namespaces, OmitNamespaces: a.OmitNamespaces, Kinds: a.Kinds, OmitKinds: a.OmitKinds, OnlyNamespaced: a.OnlyNamespaced,
+			OnlySpinnakerManaged: a.OnlySpinnakerManaged, CustomKinds: a.CustomKinds, CacheAllApplicationRelationships: a.CacheAllApplicationRelationships,
+			CachingPolicies: a.CachingPolicies}
+	}
+	return reflect.DeepEqual(watch(a), watch(b))
+}
+
+// follow keeps a member's credentials up to date, once run has begun.
+func (f *fleet) follow(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.following == nil || m.stop != nil || f.members[m.account.Name] != m {
+		return
+	}
+	var ctx context.Context
+	ctx, m.stop = context.WithCancel(f.following)
+	f.watchers.Go(func() { m.keeper.Run(ctx, func(access *credentials.Access) { f.renew(m, access) }) })
+}
+
+// renew gives a member other credentials.
+func (f *fleet) renew(m *member, access *credentials.Access) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.members[m.account.Name] != m {
+		return
+	}
+	if m.cluster != nil && !m.stale {
+		err := m.cluster.Renew(access)
+		if err == nil {
+			m.problem = ""
+			return
+		}
+		if !errors.Is(err, cluster.ErrOtherServer) {
+			f.complain(m, err)
+			return
+		}
+		f.log.Warn("account's credentials are for another API server: its objects are listed anew", "account", m.account.Name, "error", err.Error())
+	}
+	f.rebuild(m, access)
+	f.poke()
+}
+
+// rebuild gives a member another cluster, which starts anew. The lock is held.
+func (f *fleet) rebuild(m *member, access *credentials.Access) {
+	a := m.account
+	c, err := cluster.New(a, cluster.Options{Log: f.log, Access: access, Refused: m.keeper.Poke, Shared: f.shared, NoProxy: f.settings.noProxy,
+		RequestTimeout: f.settings.timeout, UserAgent: "fairlead-agent/" + f.version})
+	if err != nil {
+		f.complain(m, err)
+		return
+	}
+	m.cluster, m.stale, m.problem = c, false, ""
+	m.served = &session.Account{
+		Declared: a.Link(),
+		Records:  cats.NewInventory(a.Name, cats.Options{OnlySpinnakerManaged: a.OnlySpinnakerManaged, AllApplicationRelationships: a.CacheAllApplicationRelationships}),
+		Cluster:  c,
+		Executor: execute.New(c, execute.Options{Log: f.log, Schemas: f.schemas, ServerSide: f.settings.serverSide}),
+	}
+}
+
+// complain notes that credentials cannot be used. The lock is held.
+func (f *fleet) complain(m *member, err error) {
+	m.problem = err.Error()
+	f.log.Error("account's credentials cannot be used", "account", m.account.Name, "error", m.problem, "served_as_before", m.served != nil)
+}
+
+func (f *fleet) poke() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// gather is how long changes are collected before the session is told: two thousand accounts that read their credentials at one moment are
+// declared a few times, not two thousand times.
+const gather = 100 * time.Millisecond
+
+// run follows credentials and tells the session what is served, until ctx ends.
+func (f *fleet) run(ctx context.Context) error {
+	f.mu.Lock()
+	f.following = ctx
+	members := slices.Collect(maps.Values(f.members))
+	f.mu.Unlock()
+	for _, m := range members {
+		f.follow(m)
+	}
+	defer func() {
+		f.mu.Lock()
+		f.following = nil
+		f.mu.Unlock()
+		f.watchers.Wait()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.changed:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(gather):
+		}
+		if err := f.tell(f.present()); err != nil {
+			return err
+		}
+	}
+}
+
+// present returns what the session is to serve, and what left since it was asked last.
+func (f *fleet) present() ([]session.Account, []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	removed := f.removed
+	f.removed = nil
+	return f.serving(), removed
+}
+
+// serving lists what is served, in the order of names. The lock is held.
+func (f *fleet) serving() []session.Account {
+	var list []session.Account
+	for _, name := range slices.Sorted(maps.Keys(f.members)) {
+		if m := f.members[name]; m.served != nil {
+			list = append(list, *m.served)
+		}
+	}
+	return list
+}
+
+// standing is how an account stands with its configuration and credentials.
+type standing struct {
+	name   string
+	served *session.Account
+	// waiting: it is served once its credentials can be read.
+	waiting bool
+	// problem of configuration or credentials, in words for a person.
+	problem string
+}
+
+// all returns every account that the configuration names.
+func (f *fleet) all() []standing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []standing
+	for name, m := range f.members {
+		s := standing{name: name, served: m.served, waiting: m.served == nil}
+		var problems []string
+		if p := f.refused[name]; p != "" {
+			problems = append(problems, "its configuration is not in force: "+p)
+		}
+		if _, p := m.keeper.Current(); p != "" {
+			problems = append(problems, p)
+		}
+		if m.problem != "" {
+			problems = append(problems, m.problem)
+		}
+		s.problem = strings.Join(problems, "; ")
+		list = append(list, s)
+	}
+	for name, problem := range f.refused {
+		if f.members[name] == nil {
+			list = append(list, standing{name: name, problem: problem})
+		}
+	}
+	slices.SortFunc(list, func(a, b standing) int { return strings.Compare(a.name, b.name) })
+	return list
+}
+
+// state words a standing for metrics.
+func (s standing) state() string {
+	switch {
+	case s.served != nil && s.problem != "":
+		return "troubled"
+	case s.served != nil:
+		return "served"
+	case s.waiting:
+		return "waiting"
+	default:
+		return "refused"
+	}
+}
+
+// count tells how many accounts are in each state.
+func (f *fleet) count() map[string]int {
+	counts := map[string]int{}
+	for _, s := range f.all() {
+		counts[s.state()]++
+	}
+	return counts
+}
+
+func (f *fleet) hasRefused() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.refused) > 0
+}
+
+// serves tells whether the configuration names any account.
+func (f *fleet) serves() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.members) > 0
+}
