@@ -13,6 +13,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,7 @@ type Bridge struct {
 	cache    *cache.Writer
 	registry *accounts.Registry
 	tokens   *identity.Tokens
+	trust    trust
 	history  *operations.History
 	runner   *counted
 	peers    *peer.Client
@@ -59,8 +61,9 @@ type Bridge struct {
 	admin    *admin.Server
 	metrics  *prometheus.Registry
 
-	// The authority, once it has been read.
+	// The authority, once it has been read, and the certificate that it makes for this bridge.
 	authority atomic.Pointer[identity.Authority]
+	own       atomic.Pointer[func() (*tls.Certificate, error)]
 	// Set when the first start-up is complete; it stays set.
 	ready  atomic.Bool
 	health health
@@ -113,6 +116,9 @@ func (b *Bridge) build() error {
 		Policy:            func(account string) accounts.Policy { return policyOf(&cfg.Cache, account) },
 	})
 	b.tokens = identity.NewTokens(b.store, b.log)
+	if err := b.buildTrust(); err != nil {
+		return err
+	}
 	b.history = operations.NewHistory(b.store, cfg.Name, cfg.Operations.Retention, b.log)
 	router, err := operations.New(operations.Config{AbsentWait: cfg.Operations.AbsentWait, Accounts: b.registry, History: b.history, Elsewhere: func() { b.peers.Look() }, Log: b.log})
 	if err != nil {
@@ -121,7 +127,7 @@ func (b *Bridge) build() error {
 	b.runner = &counted{router: router}
 	b.peers = peer.NewClient(peer.Options{Self: cfg.Name, Router: router, Directory: b.store, Known: b.registry.Elsewhere, TLS: b.peerTLS, Log: b.log})
 	b.sessions = session.New(session.Config{
-		Bridge: cfg.Name, Tokens: b.tokens, Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router, Log: b.log,
+		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router, Metrics: b.metrics, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
 		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Accounts: pluginAccounts{b.registry, &cfg.Cache}, Runner: b.runner, Status: b.pluginStatus, Log: b.log,

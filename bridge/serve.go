@@ -2,11 +2,9 @@ package bridge
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,7 +35,7 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 	if err != nil {
 		return err
 	}
-	b.authority.Store(authority)
+	b.adopt(authority)
 	peers, err := b.listenPeers(running)
 	if err != nil {
 		return err
@@ -54,6 +52,7 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 	if peers != nil {
 		group.Go(func() error { return b.servePeers(parts, peers, authority) })
 	}
+	group.Go(func() error { return b.keepHouse(parts) })
 	group.Go(func() error { return b.awaitTemplates(parts) })
 	group.Go(func() error { return b.becomeReady(parts) })
 	group.Go(func() error {
@@ -61,7 +60,7 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 		quit, cancel := context.WithCancel(asked)
 		defer cancel()
 		defer context.AfterFunc(running, cancel)()
-		return b.serveAgents(quit, authority, leave)
+		return b.serveAgents(quit, leave)
 	})
 	return group.Wait()
 }
@@ -115,7 +114,7 @@ func (b *Bridge) becomeReady(ctx context.Context) error {
 }
 
 // serveAgents serves agents until ctx ends, then drains.
-func (b *Bridge) serveAgents(ctx context.Context, authority *identity.Authority, leave func()) error {
+func (b *Bridge) serveAgents(ctx context.Context, leave func()) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", b.cfg.Agents.Address)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -123,12 +122,12 @@ func (b *Bridge) serveAgents(ctx context.Context, authority *identity.Authority,
 		}
 		return fmt.Errorf("agents.address: %w", err)
 	}
-	server := grpc.NewServer(b.grpcOptions(authority)...)
+	server := grpc.NewServer(b.grpcOptions()...)
 	agentv1.RegisterAgentServiceServer(server, b.sessions)
 	if b.cfg.Agents.Plaintext {
 		b.log.Warn("agents.plaintext is set: tokens and manifests cross the network unencrypted unless a proxy encrypts them", "address", listener.Addr().String())
 	} else {
-		b.log.Info("listening for agents", "address", listener.Addr().String(), "pin", authority.Pin())
+		b.log.Info("listening for agents", "address", listener.Addr().String(), "pin", b.pin())
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
@@ -150,7 +149,7 @@ func (b *Bridge) serveAgents(ctx context.Context, authority *identity.Authority,
 	return nil
 }
 
-func (b *Bridge) grpcOptions(authority *identity.Authority) []grpc.ServerOption {
+func (b *Bridge) grpcOptions() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(b.cfg.Cache.MaximumBodyBytes + frameRoom),
 		grpc.MaxConcurrentStreams(streamsPerAgent),
@@ -162,15 +161,7 @@ func (b *Bridge) grpcOptions(authority *identity.Authority) []grpc.ServerOption 
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
 	if !b.cfg.Agents.Plaintext {
-		options = append(options, grpc.Creds(credentials.NewTLS(b.tlsConfig(authority))))
+		options = append(options, grpc.Creds(credentials.NewTLS(identity.AgentsTLS(b.certificate))))
 	}
 	return options
-}
-
-func (b *Bridge) tlsConfig(authority *identity.Authority) *tls.Config {
-	host, err := os.Hostname()
-	if err != nil {
-		b.log.Warn("this host's name is not known and not in the certificate", "error", err)
-	}
-	return authority.ServerConfig(identity.ServerNames(host, b.cfg.Agents.TLSNames))
 }

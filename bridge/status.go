@@ -82,6 +82,7 @@ func (b *Bridge) problems() (list []string) {
 	} else if b.authority.Load() != nil && !b.health.templates.Load() && time.Since(b.started) > templatesPatience {
 		list = append(list, "Clouddriver has not made its cats_v1 template tables yet, so that nothing can be cached: has Clouddriver started, and with sql.cache.enabled?")
 	}
+	list = append(list, b.trustProblems()...)
 	if age := b.cache.Oldest(); age > 30*time.Second {
 		list = append(list, fmt.Sprintf("inventory has waited for the database for %s", age.Round(time.Second)))
 	}
@@ -101,13 +102,6 @@ func (b *Bridge) problems() (list []string) {
 		list = append(list, fmt.Sprintf("%d accounts do not work, among them %s", broken, example))
 	}
 	return list
-}
-
-func (b *Bridge) pin() string {
-	if authority := b.authority.Load(); authority != nil {
-		return authority.Pin()
-	}
-	return ""
 }
 
 func (b *Bridge) totals() admin.Totals {

@@ -37,8 +37,22 @@ type Database struct {
 // Agents is where agents dial.
 type Agents struct {
 	Address   string
+	Advertise string
 	Plaintext bool
-	TLSNames  []string
+	// Proxied: something between agents and bridge may end TLS; identities are proven inside the stream then.
+	Proxied  bool
+	TLSNames []string
+	TLS      TLS
+	// Certificates and ServiceAccounts say who may serve which accounts by what the bridges did not give.
+	Certificates    CertificateRules
+	ServiceAccounts ServiceAccountRules
+}
+
+// TLS names the files of given certificates; none: the bridges' own CA makes them.
+type TLS struct {
+	CertFile, KeyFile, KeyPasswordFile, CAFile string
+	// ClientCAFile holds the CAs of agents' certificates that the bridges did not give.
+	ClientCAFile string
 }
 
 // Peers is where other bridges dial.
@@ -56,8 +70,10 @@ type Plugin struct {
 
 // Admin is where people and probes call.
 type Admin struct {
-	Address   string
-	TokenFile string
+	Address        string
+	TokenFile      string
+	OIDC           PeopleRules
+	AuditRetention time.Duration
 }
 
 // Metrics is where Prometheus scrapes.

@@ -155,7 +155,10 @@ func TestTheTableOfKeysIsComplete(t *testing.T) {
 	if fields != len(keys) {
 		t.Errorf("%d fields, %d keys", fields, len(keys))
 	}
-	values := map[string]string{"text": "x", "true or false": "true", "a whole number": "123456", "a duration such as 15s": "77h", "a list": "x", "a list of policies": "[{accounts: [x]}]"}
+	values := map[string]string{"text": "x", "true or false": "true", "a whole number": "123456", "a duration such as 15s": "77h", "a list": "x", "a list of policies": "[{accounts: [x]}]",
+		"a list of rules for certificates":           "[{accounts: [x], dns: [x]}]",
+		"a list of rules for service-account tokens": "[{issuer: 'https://x', audience: x, subjects: [x], accounts: [x]}]",
+		"a list of rules for people's tokens":        "[{issuer: 'https://x', audience: x, values: [x], role: viewer}]"}
 	seen, variables := map[string]string{}, map[string]bool{}
 	base, err := parse(minimal, nil)
 	if err != nil {

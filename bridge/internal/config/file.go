@@ -76,7 +76,10 @@ func (r *reader) value(k *Key, n *yaml.Node) {
 	field := k.field(r.c)
 	list, isList := field.(*[]string)
 	policies, isPolicies := field.(*[]CachePolicy)
+	listed, isRules := field.(rules)
 	switch {
+	case isRules:
+		listed.read(r, n, k.Path)
 	case isPolicies:
 		*policies = r.policies(n)
 	case isList && n.Kind == yaml.SequenceNode:

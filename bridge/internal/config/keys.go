@@ -41,6 +41,24 @@ var keys = []Key{
 		func(c *Config) any { return &c.Agents.Plaintext }},
 	{"agents.tls.names", "", "Further DNS names and IP addresses for the certificate, beside the host's name and the loopback ones: how agents reach the bridge, for instance the name of its Service.",
 		func(c *Config) any { return &c.Agents.TLSNames }},
+	{"agents.advertise", "", "How agents reach the bridges, host and port: what `fairlead agent join` prints. Default: the first of `agents.tls.names` with the port of `agents.address`.",
+		func(c *Config) any { return &c.Agents.Advertise }},
+	{"agents.proxied", "false", "Something between agents and bridge ends TLS (Envoy, a cloud load balancer, IAP): agents with `clouddriver.tls.proxied` prove their certificates inside the stream. See [identity](identity.md).",
+		func(c *Config) any { return &c.Agents.Proxied }},
+	{"agents.tls.certFile", "", "A given certificate in PEM, with what is between it and its CA, in the place of one of the bridges' own CA. Read again when it changes.",
+		func(c *Config) any { return &c.Agents.TLS.CertFile }},
+	{"agents.tls.keyFile", "", "Its key in PEM: PKCS #8, PKCS #1 or EC, encrypted or not.",
+		func(c *Config) any { return &c.Agents.TLS.KeyFile }},
+	{"agents.tls.keyPasswordFile", "", "File with the password of an encrypted key.",
+		func(c *Config) any { return &c.Agents.TLS.KeyPasswordFile }},
+	{"agents.tls.caFile", "", "The CA's certificate, shown after that of `certFile`, so that agents can pin it. cert-manager's `ca.crt`.",
+		func(c *Config) any { return &c.Agents.TLS.CAFile }},
+	{"agents.tls.clientCaFile", "", "CAs of agents' certificates that the bridges did not give; `agents.certificates` says which accounts they are for. Read again when it changes.",
+		func(c *Config) any { return &c.Agents.TLS.ClientCAFile }},
+	{"agents.certificates", "", "Rules for agents' certificates that the bridges did not give. See [identity](identity.md).",
+		func(c *Config) any { return &c.Agents.Certificates }},
+	{"agents.serviceAccounts", "", "Rules for Kubernetes service-account tokens. See [identity](identity.md).",
+		func(c *Config) any { return &c.Agents.ServiceAccounts }},
 	{"peers.address", ":9093", "Where other bridges dial, gRPC over mutual TLS, for operations of accounts whose agent is connected here. Empty: they cannot.",
 		func(c *Config) any { return &c.Peers.Address }},
 	{"peers.advertise", "", "Address that other bridges are told, host and port. Default: the port of `peers.address` on the interface towards the database.",
@@ -55,6 +73,10 @@ var keys = []Key{
 		func(c *Config) any { return &c.Admin.Address }},
 	{"admin.tokenFile", "", "File with the token for the admin API. Made if it is absent. Mandatory.",
 		func(c *Config) any { return &c.Admin.TokenFile }},
+	{"admin.oidc", "", "Rules for people's tokens of an identity provider. See [identity](identity.md).",
+		func(c *Config) any { return &c.Admin.OIDC }},
+	{"admin.auditRetention", "9600h", "How long the audit trail is kept.",
+		func(c *Config) any { return &c.Admin.AuditRetention }},
 	{"metrics.address", ":8008", "Where Prometheus scrapes `/metrics`. Empty: nowhere.",
 		func(c *Config) any { return &c.Metrics.Address }},
 	{"cache.tableNamespace", "", "Clouddriver's `sql.table-namespace`.",
@@ -101,7 +123,7 @@ func (k Key) Environment() string {
 func (k Key) Kind() string { return kind(k.field(&Config{})) }
 
 func kind(field any) string {
-	switch field.(type) {
+	switch f := field.(type) {
 	case *string:
 		return "text"
 	case *bool:
@@ -114,6 +136,8 @@ func kind(field any) string {
 		return "a list"
 	case *[]CachePolicy:
 		return "a list of policies"
+	case rules:
+		return f.kind()
 	}
 	return reflect.TypeOf(field).String()
 }
@@ -150,6 +174,8 @@ func set(field any, value string) (err error) {
 		}
 	case *[]CachePolicy:
 		*f, err = parsePolicies(value)
+	case rules:
+		err = parseRules(f, value)
 	}
 	return err
 }

@@ -32,9 +32,9 @@ func (c *Config) validate() (problems []error) {
 	mandatory("plugin.secretFile", c.Plugin.SecretFile, "name a file on a volume that Clouddriver's container mounts too; it is made if it is absent")
 	mandatory("admin.tokenFile", c.Admin.TokenFile, "name a file; it is made if it is absent")
 	for _, a := range []struct{ path, value string }{
-		{"agents.address", c.Agents.Address}, {"peers.address", c.Peers.Address}, {"peers.advertise", c.Peers.Advertise}, {"plugin.address", c.Plugin.Address}, {"admin.address", c.Admin.Address}, {"metrics.address", c.Metrics.Address},
+		{"agents.address", c.Agents.Address}, {"peers.address", c.Peers.Address}, {"peers.advertise", c.Peers.Advertise}, {"agents.advertise", c.Agents.Advertise}, {"plugin.address", c.Plugin.Address}, {"admin.address", c.Admin.Address}, {"metrics.address", c.Metrics.Address},
 	} {
-		if mayBeEmpty := a.path == "metrics.address" || a.path == "peers.address" || a.path == "peers.advertise"; mayBeEmpty && a.value == "" {
+		if mayBeEmpty := a.path == "metrics.address" || a.path == "peers.address" || strings.HasSuffix(a.path, ".advertise"); mayBeEmpty && a.value == "" {
 			continue
 		}
 		if err := checkAddress(a.value); err != nil {
@@ -46,6 +46,7 @@ func (c *Config) validate() (problems []error) {
 			bad("agents.tls.names: %q is neither a DNS name nor an IP address; leave out scheme and port", name)
 		}
 	}
+	problems = append(problems, c.checkIdentity()...)
 	if n := c.Database.MaxConnections; n < 8 || n > 1000 {
 		bad("database.maxConnections: %d is not between 8 and 1000", n)
 	}

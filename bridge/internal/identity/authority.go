@@ -5,11 +5,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -17,14 +15,16 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/fairlead/fairlead/proto/proof"
 )
 
 const (
 	authoritySecret = "ca" // its name in the database
 	authorityYears  = 10
 	serverLife      = 30 * 24 * time.Hour
-	// A clock that is a little behind must not find a certificate of the future.
-	backdate = time.Hour
+	// A clock that is an hour behind must not find a certificate of the future.
+	backdate = 2 * time.Hour
 )
 
 // Secrets is where bridges share what is sealed (store.Store).
@@ -57,7 +57,7 @@ func LoadAuthority(ctx context.Context, secrets Secrets, key *Key) (*Authority, 
 	text, err := key.Open(authoritySecret, sealed)
 	if errors.Is(err, ErrWrongKey) {
 		return nil, fmt.Errorf("the database's certificate authority was sealed with another key file: give this bridge the key file of the other bridges. "+
-			"If it is lost, delete row %q of table fairlead_secret: the next start makes a new authority, and every agent needs its new pin. (%w)", authoritySecret, err)
+			"If it is lost, docs/runbooks/lost-key.md says what to do: row %q of table fairlead_secret has to go, the next start makes a new authority, and every agent needs its new pin. (%w)", authoritySecret, err)
 	}
 	if err != nil {
 		return nil, err
@@ -118,19 +118,27 @@ func (a *Authority) PEM() []byte {
 }
 
 // Pin is what agents know the authority by: "sha256:" and the hash of its public key (SubjectPublicKeyInfo).
-func (a *Authority) Pin() string {
-	sum := sha256.Sum256(a.certificate.RawSubjectPublicKeyInfo)
-	return "sha256:" + hex.EncodeToString(sum[:])
+func (a *Authority) Pin() string { return proof.Pin(a.certificate) }
+
+// Certificate returns a bridge's certificate for the names and addresses given. It is made when it is first needed and again before
+// it expires, and comes with the authority's, which agents pin.
+func (a *Authority) Certificate(names []string) func() (*tls.Certificate, error) {
+	server := &renewing{issue: func(now time.Time) (*tls.Certificate, error) { return a.issueServer(names, now) }}
+	return func() (*tls.Certificate, error) { return server.get(time.Now()) }
 }
 
-// ServerConfig is the TLS configuration of a listener that agents dial. Its certificate is made when it is first needed and again
-// before it expires, and is valid for the names and addresses given. It comes with the authority's, which agents pin.
-func (a *Authority) ServerConfig(names []string) *tls.Config {
-	server := &renewing{issue: func(now time.Time) (*tls.Certificate, error) { return a.issueServer(names, now) }}
+// ServerConfig is the TLS configuration of a listener that agents dial, with the authority's own certificate for the names and
+// addresses given.
+func (a *Authority) ServerConfig(names []string) *tls.Config { return AgentsTLS(a.Certificate(names)) }
+
+// AgentsTLS is the TLS configuration of a listener that agents dial. A client's certificate is taken as it is: who its owner is, and
+// why not, is said by Agents.Identify in words that an agent can show, where a failed handshake could not.
+func AgentsTLS(certificate func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return server.get(time.Now()) },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() },
+		ClientAuth:     tls.RequestClientCert,
 	}
 }
 

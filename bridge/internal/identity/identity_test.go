@@ -257,7 +257,7 @@ func tokens(t *testing.T, d *storetest.DB) {
 		t.Fatal(text, err)
 	}
 	who, err := tokens.Authenticate(ctx, text)
-	if err != nil || who.ID() != id || !who.Allows("prod-eu") || !who.Allows("stage") || who.Allows("test") || over(who) {
+	if err != nil || who.TokenID != id || !who.Allows("prod-eu") || !who.Allows("stage") || who.Allows("test") || over(who) {
 		t.Fatalf("%+v, %v", who, err)
 	}
 	for _, wrong := range []string{"", "flt_", text + "x", strings.TrimPrefix(text, "flt_"), "flt_" + strings.Repeat("A", 43)} {

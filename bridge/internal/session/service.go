@@ -3,14 +3,14 @@ package session
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -26,12 +26,16 @@ import (
 // Config is what a Service is made of.
 type Config struct {
 	// Bridge is this process's name.
-	Bridge   string
-	Tokens   *identity.Tokens
+	Bridge string
+	// Agents knows who an agent is.
+	Agents *identity.Agents
+	// Prover is the certificate that a bridge proves itself with inside the stream, where something in between ends TLS; nil: it never is.
+	Prover   func() (*tls.Certificate, error)
 	Accounts *accounts.Registry
 	Fences   Fences
 	Cache    *cache.Writer
 	Router   *operations.Router
+	Metrics  prometheus.Registerer
 	Log      *slog.Logger
 }
 
@@ -44,8 +48,9 @@ type Fences interface {
 type Service struct {
 	agentv1.UnimplementedAgentServiceServer
 
-	cfg     Config
-	readers sync.WaitGroup
+	cfg      Config
+	readers  sync.WaitGroup
+	refusals *prometheus.CounterVec
 
 	mu       sync.Mutex
 	bySecret map[string]*session
@@ -59,7 +64,7 @@ type Service struct {
 
 // New makes the service.
 func New(cfg Config) *Service {
-	return &Service{cfg: cfg, bySecret: map[string]*session{}, byInstance: map[string]*session{},
+	return &Service{cfg: cfg, refusals: newRefusals(cfg.Metrics), bySecret: map[string]*session{}, byInstance: map[string]*session{},
 		holders: map[string]*session{}, standbys: map[string][]*session{}}
 }
 
@@ -127,17 +132,10 @@ func (s *Service) Close() { s.readers.Wait() }
 
 // Session implements the service.
 func (s *Service) Session(stream agentv1.AgentService_SessionServer) error {
-	token, err := bearer(stream.Context())
+	id, err := s.identify(stream)
 	if err != nil {
-		return err
-	}
-	id, err := s.cfg.Tokens.Authenticate(stream.Context(), token)
-	switch {
-	case errors.Is(err, identity.ErrUnauthenticated):
-		s.cfg.Log.Warn("agent refused", "remote", remote(stream.Context()), "reason", err.Error())
-		return status.Error(codes.Unauthenticated, err.Error())
-	case err != nil:
-		return status.Error(codes.Unavailable, err.Error())
+		s.refused(refusedSession, remote(stream.Context()), err)
+		return refusal(err)
 	}
 	e, err := newSession(s, stream, id)
 	if err != nil {
@@ -178,21 +176,27 @@ func (s *Service) find(ctx context.Context, open func(*session) *bool) (*session
 	md, _ := metadata.FromIncomingContext(ctx)
 	given := md.Get("fairlead-session")
 	if len(given) != 1 {
-		return nil, status.Error(codes.Unauthenticated, "metadata fairlead-session: want the secret of the session's Welcome")
+		return nil, s.refusedStream(ctx, status.Error(codes.Unauthenticated, "metadata fairlead-session: want the secret of the session's Welcome"))
 	}
 	s.mu.Lock()
 	e := s.bySecret[given[0]]
 	s.mu.Unlock()
 	if e == nil {
-		return nil, status.Error(codes.Unauthenticated, "metadata fairlead-session: no such session here; open a Session first")
+		return nil, s.refusedStream(ctx, status.Error(codes.Unauthenticated, "metadata fairlead-session: no such session here; open a Session first. "+
+			"What balances load between agents and bridges must send all streams of a connection to one bridge"))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if *open(e) {
-		return nil, status.Error(codes.AlreadyExists, "this stream of the session is open already")
+		return nil, s.refusedStream(ctx, status.Error(codes.AlreadyExists, "this stream of the session is open already"))
 	}
 	*open(e) = true
 	return e, nil
+}
+
+func (s *Service) refusedStream(ctx context.Context, err error) error {
+	s.refused(refusedStream, remote(ctx), err)
+	return err
 }
 
 // greet remembers which process a session belongs to, and returns an older session of the same process.
@@ -217,17 +221,6 @@ func (s *Service) remove(e *session) {
 	}
 	s.mu.Unlock()
 	e.handOver("")
-}
-
-func bearer(ctx context.Context) (string, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	given := md.Get("authorization")
-	if len(given) == 1 {
-		if token, ok := strings.CutPrefix(given[0], "Bearer "); ok && token != "" {
-			return token, nil
-		}
-	}
-	return "", status.Error(codes.Unauthenticated, "metadata authorization: want \"Bearer TOKEN\" with an enrolment token; `fairlead token create` makes one")
 }
 
 func newSecret() string {

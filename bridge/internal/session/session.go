@@ -270,6 +270,10 @@ func (e *session) clock() {
 		case <-second.C:
 			busy := e.service.cfg.Router.Busy(e.id)
 			e.step(func(now time.Time) {
+				if until := e.identity.Until; !until.IsZero() && now.After(until) {
+					// Not a reason to end anything: the agent has newer ones by now, and shows them when it connects again.
+					e.core.Drain(now, nil, "the identity that the session was opened with has expired")
+				}
 				e.core.Tick(now)
 				e.core.Busy(now, busy)
 				if ticks%saveEvery == 0 {
@@ -280,7 +284,8 @@ func (e *session) clock() {
 			ticks++
 		case <-revoked:
 			revoked = nil
-			e.log.Warn("session ends: its enrolment token is no longer valid", "agent", e.name(), "identity", e.identity.TokenID)
+			e.log.Warn("session ends: its enrolment token is no longer valid", "agent", e.name(), "identity", e.identity.ID())
+			e.service.refusals.WithLabelValues(refusedRevocation).Inc()
 			e.step(func(now time.Time) {
 				e.core.Close(now, linkv1.Close_CODE_REFUSED, identity.ErrUnauthenticated.Error(), 0)
 			})

@@ -37,6 +37,7 @@ func (t *teller) tell(n link.Note) {
 		cfg.Accounts.Connected(n.Account, e.id, e.described())
 		e.log.Info("account accepted", "account", n.Account)
 	case link.NoteRefused:
+		e.service.refusals.WithLabelValues(refusedAccount).Inc()
 		e.log.Warn("account refused", "account", n.Account, "reason", n.Reason)
 	case link.NoteWithdrawn:
 		cfg.Router.Withdraw(e.id, n.Account)
@@ -53,6 +54,7 @@ func (t *teller) tell(n link.Note) {
 		cfg.Router.Serve(e.id, n.Account, false)
 		e.log.Info("account has another holder, standing by", "account", n.Account, "holder", n.Reason)
 	case link.NoteRejected:
+		e.service.refusals.WithLabelValues(refusedItem).Inc()
 		e.log.Warn("item cannot be stored", "account", n.Account, "group", groupName(n.Group), "key", n.Key, "reason", n.Reason)
 	case link.NoteDiffers:
 		e.log.Info("group differs, comparing", "account", n.Account, "group", groupName(n.Group))

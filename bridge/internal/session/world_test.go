@@ -82,7 +82,7 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = session.New(session.Config{Bridge: name, Tokens: w.tokens, Accounts: w.registry, Fences: s, Cache: writer, Router: w.router, Log: log})
+	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Log: log}), Accounts: w.registry, Fences: s, Cache: writer, Router: w.router, Log: log})
 	w.run(writer.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
 	w.serve()
 	w.until("the registry is complete", w.registry.Complete)

@@ -31,3 +31,56 @@ func (s *Store) OfferSecret(ctx context.Context, name string, sealed []byte) ([]
 	}
 	return kept, err
 }
+
+// Secrets returns all sealed secrets by name.
+func (s *Store) Secrets(ctx context.Context) (map[string][]byte, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT name, sealed FROM fairlead_secret`)
+	if err != nil {
+		return nil, fmt.Errorf("list secrets: %w", err)
+	}
+	defer rows.Close()
+	all := map[string][]byte{}
+	for rows.Next() {
+		var name string
+		var sealed []byte
+		if err := rows.Scan(&name, &sealed); err != nil {
+			return nil, err
+		}
+		all[name] = sealed
+	}
+	return all, rows.Err()
+}
+
+// ReplaceSecret stores a secret that was sealed anew, unless it has changed meanwhile.
+func (s *Store) ReplaceSecret(ctx context.Context, name string, before, sealed []byte) (done bool, err error) {
+	result, err := s.db.ExecContext(ctx, `UPDATE fairlead_secret SET sealed = ? WHERE name = ? AND sealed = ?`, sealed, name, before)
+	if err != nil {
+		return false, fmt.Errorf("replace secret %s: %w", name, err)
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
+// SetKeyIDs tells other bridges which keys this one's key file holds.
+func (s *Store) SetKeyIDs(ctx context.Context, bridge, ids string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE fairlead_bridge SET key_ids = ? WHERE name = ? AND key_ids <> ?`, ids, bridge, ids)
+	return err
+}
+
+// KeyIDs returns which keys the running bridges hold, by bridge; "": it has not said yet.
+func (s *Store) KeyIDs(ctx context.Context) (map[string]string, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT name, key_ids FROM fairlead_bridge`)
+	if err != nil {
+		return nil, fmt.Errorf("list bridges' keys: %w", err)
+	}
+	defer rows.Close()
+	all := map[string]string{}
+	for rows.Next() {
+		var name, ids string
+		if err := rows.Scan(&name, &ids); err != nil {
+			return nil, err
+		}
+		all[name] = ids
+	}
+	return all, rows.Err()
+}
