@@ -18,6 +18,16 @@ func (l Link) ID(account string) string {
 	return string(id[:])
 }
 
+// LinkID is Link.ID for a link's two ids as its row holds them.
+func LinkID(account, id, relID string) string {
+	var h linkHasher
+	h.reset(account)
+	h.buffer = append(append(append(h.buffer, id...), 0), relID...)
+	sum := sha256.Sum256(h.buffer)
+	link := h.id(linkHash(sum[:10]))
+	return string(link[:])
+}
+
 const base32Hex = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
 
 // linkHash is the part of a link's id that the account does not decide: 80 bits, big-endian.

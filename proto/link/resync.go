@@ -124,6 +124,14 @@ func (b *Bridge) Recheck(now time.Time, account, typ string) (groups []*linkv1.G
 	return groups
 }
 
+// Ask has the agent of an attached account compare a group, known or not.
+func (b *Bridge) Ask(now time.Time, account string, g *linkv1.Group) {
+	b.tell(now)
+	if acc := b.accounts[account]; acc != nil && acc.epoch > 0 {
+		b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Want{Want: &linkv1.Want{Account: acc.name, Epoch: acc.epoch, Group: g}}})
+	}
+}
+
 func (b *Bridge) checked(acc *bridgeAccount, c *comparison, g *linkv1.Group, how string) {
 	if c.recheck {
 		c.recheck = false

@@ -34,6 +34,9 @@ func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, scope Scope
 			reason = fmt.Sprintf("name: the agent declares %q and %q; names must differ in more than case", other, d.GetName())
 		}
 		if reason == "" {
+			reason = r.refuseReleased(d.GetName())
+		}
+		if reason == "" {
 			seen[store.Folded(d.GetName())] = d.GetName()
 			var err error
 			if reason, err = r.declare(ctx, agent, policy.completes(d)); err != nil {

@@ -64,6 +64,11 @@ func (r *Registry) poll(ctx context.Context) error {
 	r.mu.Lock()
 	before := r.stored
 	r.mu.Unlock()
+	// Before the accounts: one that has gone because it was released is known as released then.
+	releases, err := r.o.Store.Released(ctx)
+	if err != nil {
+		return err
+	}
 	revisions, err := r.o.Store.AccountRevisions(ctx)
 	if err != nil {
 		return err
@@ -91,7 +96,45 @@ func (r *Registry) poll(ctx context.Context) error {
 		}
 	}
 	r.take(before, revisions, rows, elsewhere)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stored == before {
+		r.takeReleases(releases)
+	}
+	r.compareSessions(sessions)
 	return nil
+}
+
+// compareSessions has this bridge's rows of sessions written that are not there, and those taken out that should not be: the database may have
+// been restored to an older state. The lock is held.
+func (r *Registry) compareSessions(stored []store.Session) {
+	there := map[sessionKey]bool{}
+	for _, s := range stored {
+		if s.Bridge == r.o.Bridge {
+			there[sessionKey{s.Account, s.Session}] = true
+		}
+	}
+	differs := false
+	settle := func(key sessionKey, serves bool) {
+		if _, waits := r.pending[key]; !waits {
+			r.pending[key], differs = serves, true
+		}
+	}
+	for account, sessions := range r.serving {
+		for session := range sessions {
+			if key := (sessionKey{account, session}); !there[key] {
+				settle(key, true)
+			}
+		}
+	}
+	for key := range there {
+		if !r.serving[key.account][key.session] {
+			settle(key, false)
+		}
+	}
+	if differs {
+		r.wake()
+	}
 }
 
 // take merges what poll read when Registry.stored was before. What this bridge stored in the meantime is newer and stays.
@@ -140,7 +183,7 @@ func (r *Registry) resumeRemovals(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.endReleases(ctx, revisions)
 }
 
 // Connected tells that a session of this bridge serves an account.

@@ -67,6 +67,8 @@ type Registry struct {
 	changed  chan struct{}
 	// Rises with each change that this bridge made itself.
 	stored uint64
+	// Accounts that Clouddriver polls itself, and since when.
+	released map[string]time.Time
 	// Removals under way here, by account.
 	removing map[string]bool
 	// Sessions of this bridge, by account. They stay when an account goes, in case it comes again.
@@ -93,7 +95,7 @@ type account struct {
 // New returns a registry that knows nothing yet; Run makes it read.
 func New(o Options) *Registry {
 	return &Registry{
-		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{},
+		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{},
 		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
 	}
 }

@@ -112,7 +112,7 @@ func BenchmarkDigest(b *testing.B) {
 	for range b.N {
 		for i := range accounts {
 			group.Go(func() {
-				if count, _, err := bench.writer.Digest(b.Context(), fmt.Sprint("account-", i), podRows); err != nil || count != rows {
+				if count, _, err := bench.writer.Digest(b.Context(), fmt.Sprint("account-", i), podRows, false); err != nil || count != rows {
 					b.Errorf("%d, %v", count, err)
 				}
 			})

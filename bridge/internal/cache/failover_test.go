@@ -54,7 +54,7 @@ func readOnly(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	b.mustWrite("a", epoch, put("a", pod("p"), "0"))
 	// Several connections that nobody uses at the moment.
 	for range 8 {
-		b.until("digests are read", func() bool { _, _, err := b.writer.Digest(t.Context(), "a", podRows); return err == nil })
+		b.until("digests are read", func() bool { _, _, err := b.writer.Digest(t.Context(), "a", podRows, false); return err == nil })
 	}
 	connections := func() []string {
 		return d.Strings(t, "SELECT id FROM information_schema.processlist WHERE user = ? AND db = ?", d.Name, d.Name)

@@ -156,7 +156,7 @@ func dropped(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	epoch := b.attach("a")
 	b.mustWrite("a", epoch, put("a", pod("p"), "1"))
 	b.Exec(t, "DROP TABLE cats_v1_pod, cats_v1_pod_rel")
-	if count, _, err := b.writer.Digest(t.Context(), "a", podRows); err != nil || count != 0 {
+	if count, _, err := b.writer.Digest(t.Context(), "a", podRows, false); err != nil || count != 0 {
 		t.Errorf("digest of a missing table: %d, %v", count, err)
 	}
 	b.mustWrite("a", epoch, put("a", pod("p"), "1"))
@@ -249,7 +249,7 @@ func stopped(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	if err := submit(); !errors.Is(err, cache.ErrStopped) {
 		t.Errorf("submit after the end: %v", err)
 	}
-	if _, _, err := w.Digest(t.Context(), "a", podRows); !errors.Is(err, cache.ErrStopped) {
+	if _, _, err := w.Digest(t.Context(), "a", podRows, false); !errors.Is(err, cache.ErrStopped) {
 		t.Errorf("digest after the end: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ type metrics struct {
 	rejected             prometheus.Counter
 	fenced               prometheus.Counter
 	failed               prometheus.Counter
+	verified             prometheus.Counter
 	retries              *prometheus.CounterVec
 	seconds              prometheus.Histogram
 	writes               prometheus.Histogram
@@ -36,6 +37,7 @@ func newMetrics(r prometheus.Registerer, q *queue, workers int) *metrics {
 		rejected: counter("rejected_total", "Rows and links that cannot be stored; agents are told."),
 		fenced:   counter("fenced_total", "Writes that were refused because a later session had attached the account."),
 		failed:   counter("failed_total", "Writes that the database refused for good; their sessions start over."),
+		verified: counter("verified_total", "Rows and links that were compared with their hashes, in checks that read more than an index."),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: "cache", Name: "retries_total",
 			Help: "Transactions that ran again, after a conflict with another one or a failure."}, []string{"cause"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Subsystem: "cache", Name: "transaction_duration_seconds",
@@ -57,7 +59,7 @@ func newMetrics(r prometheus.Registerer, q *queue, workers int) *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: "cache_queue", Name: name, Help: help},
 			func() float64 { return value(q.look()) })
 	}
-	r.MustRegister(m.rows, m.links, m.deletes, m.rejected, m.fenced, m.failed, m.retries, m.seconds, m.writes, m.busy, limit,
+	r.MustRegister(m.rows, m.links, m.deletes, m.rejected, m.fenced, m.failed, m.verified, m.retries, m.seconds, m.writes, m.busy, limit,
 		gauge("bytes", "Bytes of inventory that wait or are being written.", func(s queueStats) float64 { return float64(s.bytes) }),
 		gauge("changes", "Rows and links that wait or are being written.", func(s queueStats) float64 { return float64(s.changes) }),
 		gauge("writes", "Writes that wait or are being written.", func(s queueStats) float64 { return float64(s.writes) }),

@@ -3,7 +3,9 @@ package cache
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +19,9 @@ import (
 const strangePrefix = "id:"
 
 // Digest returns the count and the XOR of the hashes of a group (linkv1.Digest). It comes after every write of the account
-// that was submitted before.
-func (w *Writer) Digest(ctx context.Context, account string, g *linkv1.Group) (count, xor uint64, err error) {
+// that was submitted before. Hashes are taken from an index; as often as Options.VerifyRate allows, or always if verify is set, they are
+// compared with what the rows hold.
+func (w *Writer) Digest(ctx context.Context, account string, g *linkv1.Group, verify bool) (count, xor uint64, err error) {
 	if err := w.settle(ctx, account); err != nil {
 		return 0, 0, err
 	}
@@ -29,7 +32,26 @@ func (w *Writer) Digest(ctx context.Context, account string, g *linkv1.Group) (c
 	} else {
 		d, err = w.digests.ask(ctx, w.linkTable(t), true, w.relAgent(account, rel))
 	}
-	return d.Count, d.XOR, err
+	if err != nil || d.Count == 0 || !verify && !w.verify.AllowN(time.Now(), int(min(d.Count, math.MaxInt32))) { //nolint:gosec // bounded
+		return d.Count, d.XOR, err
+	}
+	w.metrics.verified.Add(float64(d.Count))
+	return w.trueDigest(ctx, account, g)
+}
+
+// trueDigest is the digest of what the rows hold, whatever the hashes beside it say.
+func (w *Writer) trueDigest(ctx context.Context, account string, g *linkv1.Group) (count, xor uint64, err error) {
+	entries, err := w.entries(ctx, account, g)
+	for _, e := range entries {
+		count++
+		switch id, _ := strconv.ParseUint(e.key[max(len(e.key)-12, 0):], 32, 64); {
+		case g.GetRelType() == "":
+			xor ^= e.hash
+		case e.hash == 0:
+			xor ^= id
+		}
+	}
+	return count, xor, err
 }
 
 // Entries lists a group in byte order of the keys. It comes after every write of the account that was submitted before.
@@ -37,29 +59,46 @@ func (w *Writer) Entries(ctx context.Context, account string, g *linkv1.Group) (
 	if err := w.settle(ctx, account); err != nil {
 		return nil, err
 	}
-	t, rel := cats.Type(g.GetType()), cats.Type(g.GetRelType())
-	var entries []*linkv1.Entry
-	if rel == "" {
-		found, err := w.o.Store.RowEntries(ctx, w.rowTable(t), w.agent(account, t))
-		if err != nil {
-			return nil, err
-		}
-		entries = make([]*linkv1.Entry, len(found))
-		for i, e := range found {
-			entries[i] = &linkv1.Entry{Key: entryKey(account, t, e.ID), Hash: e.Hash}
-		}
-	} else {
-		found, err := w.o.Store.LinkEntries(ctx, w.linkTable(t), w.relAgent(account, rel))
-		if err != nil {
-			return nil, err
-		}
-		entries = make([]*linkv1.Entry, len(found))
-		for i, id := range found {
-			entries[i] = &linkv1.Entry{Key: id}
-		}
+	found, err := w.entries(ctx, account, g)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]*linkv1.Entry, len(found))
+	for i, e := range found {
+		entries[i] = &linkv1.Entry{Key: e.key, Hash: e.hash}
 	}
 	slices.SortFunc(entries, func(a, b *linkv1.Entry) int { return cmp.Compare(a.GetKey(), b.GetKey()) })
 	return entries, nil
+}
+
+// entry is one item of a group as the tables hold it.
+type entry struct {
+	key  string
+	hash uint64
+}
+
+// edited is the hash of a link whose columns do not fit its id; that of others is 0.
+const edited = 1
+
+func (w *Writer) entries(ctx context.Context, account string, g *linkv1.Group) ([]entry, error) {
+	t, rel := cats.Type(g.GetType()), cats.Type(g.GetRelType())
+	if rel == "" {
+		found, err := w.o.Store.RowEntries(ctx, w.rowTable(t), w.agent(account, t))
+		entries := make([]entry, len(found))
+		for i, e := range found {
+			entries[i] = entry{key: entryKey(account, t, e.ID), hash: e.Hash}
+		}
+		return entries, err
+	}
+	found, err := w.o.Store.LinkEntries(ctx, w.linkTable(t), w.relAgent(account, rel))
+	entries := make([]entry, len(found))
+	for i, l := range found {
+		entries[i].key = l.UUID
+		if l.RelType != string(rel) || cats.LinkID(account, l.ID, l.RelID) != l.UUID {
+			entries[i].hash = edited
+		}
+	}
+	return entries, err
 }
 
 // entryKey is how a snapshot spells the row of an id. What does not belong there keeps its id, so that it can be swept.

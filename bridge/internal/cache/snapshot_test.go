@@ -114,7 +114,7 @@ func folding(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	if entries, err := b.writer.Entries(t.Context(), "a", &linkv1.Group{Type: "applications"}); err != nil || len(entries) != 2 {
 		t.Errorf("entries %v, %v", entries, err)
 	}
-	if count, _, err := b.writer.Digest(t.Context(), "a", &linkv1.Group{Type: "applications"}); err != nil || count != 2 {
+	if count, _, err := b.writer.Digest(t.Context(), "a", &linkv1.Group{Type: "applications"}, false); err != nil || count != 2 {
 		t.Errorf("digest counts %d, %v", count, err)
 	}
 	b.mustWrite("a", epoch, remove(app("x")))
@@ -140,7 +140,7 @@ func snapshot(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	b.mustWrite("a", epoch, changes...)
 	b.mustWrite("b", other, put("b", pod("p"), "1"))
 	b.Exec(t, `INSERT INTO cats_v1_pod (id, agent, body_hash, body, last_updated) VALUES ('strange/id', 'a/KubernetesCoreCachingAgent[1/1]', REPEAT('0', 64), '{}', 1)`)
-	count, x, err := b.writer.Digest(ctx, "a", podRows)
+	count, x, err := b.writer.Digest(ctx, "a", podRows, false)
 	if err != nil || count != 1201 || x != xor(bodies...) {
 		t.Errorf("digest %d %x, want 1201 %x (%v)", count, x, xor(bodies...), err)
 	}
@@ -154,7 +154,7 @@ func snapshot(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 		}
 		want ^= last
 	}
-	if count, x, err := b.writer.Digest(ctx, "a", links); err != nil || count != 1200 || x != want {
+	if count, x, err := b.writer.Digest(ctx, "a", links, false); err != nil || count != 1200 || x != want {
 		t.Errorf("digest of links %d %x, want 1200 %x (%v)", count, x, want, err)
 	}
 	entries, err := b.writer.Entries(ctx, "a", podRows)
@@ -315,7 +315,7 @@ func manyDigests(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 			for j := range i % 5 {
 				want ^= xor(body(account, pod(fmt.Sprint(j)), "1"))
 			}
-			if count, x, err := b.writer.Digest(t.Context(), account, podRows); err != nil || count != uint64(i%5) || x != want {
+			if count, x, err := b.writer.Digest(t.Context(), account, podRows, false); err != nil || count != uint64(i%5) || x != want {
 				t.Errorf("account %s: %d %x, want %d %x (%v)", account, count, x, i%5, want, err)
 			}
 		})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/fairlead/fairlead/bridge/internal/store"
 	"github.com/fairlead/fairlead/proto/cats"
@@ -84,6 +86,70 @@ func (w *Writer) SweepLeftovers(ctx context.Context, fence store.Fence, g *linkv
 			return deleted, err
 		}
 	}
+}
+
+// Leftovers finds the groups of accounts in which other agent names of the account than ours have rows or links. It asks each table for the
+// names alone, which does not cost more where there are more rows.
+func (w *Writer) Leftovers(ctx context.Context, wanted func(account string) bool) (map[string][]*linkv1.Group, error) {
+	rows, links, err := w.o.Store.CacheTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]map[string]*linkv1.Group{}
+	for _, table := range slices.Concat(rows, links) {
+		rowTable, isLinks := strings.CutSuffix(table, linksSuffix)
+		isLinks = isLinks && slices.Contains(links, table)
+		agents, err := w.o.Store.Agents(ctx, table, isLinks)
+		if err != nil {
+			return nil, err
+		}
+		t := cats.Type("")
+		for _, agent := range agents {
+			rel, name := "", agent
+			if isLinks {
+				rel, name, _ = strings.Cut(agent, ":")
+			}
+			account, _, _ := strings.Cut(name, "/")
+			if !wanted(account) {
+				continue
+			}
+			if t == "" {
+				if t, err = w.typeOf(ctx, rowTable); err != nil {
+					return nil, err
+				}
+			}
+			if t == "" || !isLinks && agent == w.agent(account, t) || isLinks && agent == w.relAgent(account, cats.Type(rel)) {
+				continue
+			}
+			if found[account] == nil {
+				found[account] = map[string]*linkv1.Group{}
+			}
+			found[account][table+" "+rel] = &linkv1.Group{Type: string(t), RelType: rel}
+		}
+	}
+	groups := make(map[string][]*linkv1.Group, len(found))
+	for account, byTable := range found {
+		for _, key := range slices.Sorted(maps.Keys(byTable)) {
+			groups[account] = append(groups[account], byTable[key])
+		}
+	}
+	return groups, nil
+}
+
+const linksSuffix = "_rel"
+
+// typeOf is the type whose rows a table of ours holds, "" if it holds none or is not ours. A table's name does not tell: other characters
+// than letters and digits have become underscores.
+func (w *Writer) typeOf(ctx context.Context, table string) (cats.Type, error) {
+	id, err := w.o.Store.AnyRow(ctx, table)
+	if err != nil || id == "" {
+		return "", err
+	}
+	_, key, err := cats.ParseID(id)
+	if err != nil || w.rowTable(key.Type) != table {
+		return "", nil //nolint:nilerr // another provider's
+	}
+	return key.Type, nil
 }
 
 // Remove deletes everything that Clouddriver's tables hold of an account, whoever wrote it. It takes the account's fence from whoever has

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/fairlead/fairlead/bridge/internal/store"
 	"github.com/fairlead/fairlead/proto/cats"
@@ -38,7 +39,9 @@ type Options struct {
 	TransactionBytes, TransactionChanges int
 	// Workers (4) transactions run at once.
 	Workers int
-	Log     *slog.Logger
+	// VerifyRate (1,000) rows and links a second are compared with their hashes when their groups are checked; less than 0: none.
+	VerifyRate int
+	Log        *slog.Logger
 	// Metrics takes the writer's metrics; nil: nobody sees them.
 	Metrics prometheus.Registerer
 }
@@ -50,6 +53,8 @@ type Writer struct {
 	digests *digests
 	tables  tableNames
 	metrics *metrics
+	// verify allows to read the rows of a group instead of an index alone.
+	verify *rate.Limiter
 
 	layoutMu sync.Mutex
 	layout   layout
@@ -63,6 +68,7 @@ func New(o Options) *Writer {
 	o.TransactionBytes = cmp.Or(o.TransactionBytes, 4<<20)
 	o.TransactionChanges = cmp.Or(o.TransactionChanges, 1000)
 	o.Workers = cmp.Or(o.Workers, 4)
+	o.VerifyRate = max(cmp.Or(o.VerifyRate, 1000), 0)
 	if o.Custom == nil {
 		o.Custom = func(string, cats.Type) bool { return false }
 	}
@@ -70,9 +76,15 @@ func New(o Options) *Writer {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Writer{o: o, queue: newQueue(o.QueueBytes, o.QueueChanges, o.Workers), digests: newDigests()}
+	// Nothing at first: a bridge that starts has every group compared at once.
+	w.verify = rate.NewLimiter(rate.Limit(o.VerifyRate), verifyBurst(o.VerifyRate))
+	w.verify.AllowN(time.Now(), w.verify.Burst())
 	w.metrics = newMetrics(o.Metrics, w.queue, o.Workers)
 	return w
 }
+
+// verifyBurst is what the rate allows in five minutes, the usual interval of checks. A larger group is not verified, unless somebody asks.
+func verifyBurst(perSecond int) int { return perSecond * 300 }
 
 // Write is one batch of an account's changes.
 type Write struct {

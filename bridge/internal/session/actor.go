@@ -51,7 +51,7 @@ func (a *actor) do(action link.Action) {
 		a.write(act)
 	case link.ReadDigest:
 		a.beside(func(ctx context.Context) {
-			count, xor, err := a.cache().Digest(ctx, act.Account, act.Group)
+			count, xor, err := a.cache().Digest(ctx, act.Account, act.Group, a.session.mustVerify(act.Account, act.Group))
 			a.session.step(func(now time.Time) {
 				a.session.core.DigestDone(now, link.DigestResult{Account: act.Account, Epoch: act.Epoch, Seq: act.Seq, Count: count, Xor: xor, Err: err})
 			})
@@ -136,6 +136,8 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 			})
 		}
 	}
+	// Before the verdicts: what changes meanwhile is looked at again.
+	e.judge(act.Accounts, cfg.Accounts.Released())
 	verdicts, err := cfg.Accounts.Declare(ctx, act.Agent, e.identity, act.Accounts)
 	for _, name := range act.Removed {
 		if err != nil {

@@ -69,14 +69,23 @@ const mostDiscarded = 1000
 
 // noted keeps what others ask the session about in step with the machine. The lock is held.
 func (e *session) noted(n link.Note) {
+	e.resyncNote(n)
 	switch n.What {
 	case link.NoteAccepted:
 		e.accounts[n.Account] = true
 	case link.NoteWithdrawn:
 		delete(e.accounts, n.Account)
 		delete(e.fenced, n.Account)
+		delete(e.epochs, n.Account)
 	case link.NoteAttached:
 		delete(e.groups, n.Account)
+		e.epochs[n.Account] = n.Epoch
+	case link.NoteContinued:
+		e.epochs[n.Account] = n.Epoch
+	case link.NoteDetached:
+		delete(e.epochs, n.Account)
+	case link.NoteChecked:
+		return
 	case link.NoteAgreed:
 		if e.agreed(n.Account, n.Group, true) {
 			e.work = append(e.work, n) // the actor deletes leftovers

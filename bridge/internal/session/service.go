@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -35,8 +36,10 @@ type Config struct {
 	Fences   Fences
 	Cache    *cache.Writer
 	Router   *operations.Router
-	Metrics  prometheus.Registerer
-	Log      *slog.Logger
+	// CheckInterval (5 min) is how often what is cached is compared, and leftovers of polling are looked for.
+	CheckInterval time.Duration
+	Metrics       prometheus.Registerer
+	Log           *slog.Logger
 }
 
 // Fences gives accounts' caching away (store.Store).
@@ -64,6 +67,7 @@ type Service struct {
 
 // New makes the service.
 func New(cfg Config) *Service {
+	cfg.CheckInterval = cmp.Or(cfg.CheckInterval, 5*time.Minute)
 	return &Service{cfg: cfg, refusals: newRefusals(cfg.Metrics), bySecret: map[string]*session{}, byInstance: map[string]*session{},
 		holders: map[string]*session{}, standbys: map[string][]*session{}}
 }

@@ -53,6 +53,11 @@ type session struct {
 	fenced  map[string]bool
 	agent   *linkv1.Agent
 	greeted bool
+	// judged tells for each declared account whether it was released when the registry answered.
+	judged map[string]bool
+	// epochs of attached accounts, and the resyncs of theirs that somebody waits for.
+	epochs  map[string]uint64
+	resyncs map[string]*resync
 	// groups tells for each account which of its groups agree.
 	groups         map[string]map[cats.Group]bool
 	accounts       map[string]bool
@@ -65,6 +70,7 @@ func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identi
 		service: s, id: newSecret()[:12], secret: newSecret(), identity: id, remote: remote(stream.Context()), since: time.Now(), stream: stream,
 		ended: make(chan struct{}), accounts: map[string]bool{}, groups: map[string]map[cats.Group]bool{},
 		facts: map[string]*linkv1.Facts{}, unsaved: map[string]bool{}, fenced: map[string]bool{},
+		epochs: map[string]uint64{}, resyncs: map[string]*resync{},
 		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1), wakeTeller: make(chan struct{}, 1),
 	}
 	e.log = s.cfg.Log.With("session", e.id)
@@ -72,7 +78,7 @@ func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identi
 	core, err := link.NewBridge(e.since, link.BridgeConfig{
 		Bridge: s.cfg.Bridge, Session: e.id, Secret: e.secret, Format: cats.Format,
 		Rand:   mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), //nolint:gosec // spreads ages, need not be secret
-		LinkID: linkID,
+		LinkID: linkID, CheckInterval: s.cfg.CheckInterval,
 	})
 	e.core = core
 	return e, err

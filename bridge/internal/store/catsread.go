@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -46,13 +47,13 @@ func (s *Store) digests(ctx context.Context, st statement, table string, agents 
 	return found, rows.Err()
 }
 
-// Entry is one row in an index: its id and the first 64 bits of its body's hash.
+// Entry is a row's id and the first 64 bits of its body's hash; 0 where body and hash do not fit each other.
 type Entry struct {
 	ID   string
 	Hash uint64
 }
 
-// RowEntries lists the rows of an agent in a table, in no order.
+// RowEntries lists the rows of an agent in a table, in no order. It reads their bodies.
 func (s *Store) RowEntries(ctx context.Context, table, agent string) ([]Entry, error) {
 	rows, err := s.db.QueryContext(ctx, rowEntries.sql(table, "", 0), agent, agent)
 	if IsNoTable(err) {
@@ -69,21 +70,57 @@ func (s *Store) RowEntries(ctx context.Context, table, agent string) ([]Entry, e
 		if err := rows.Scan(&e.ID, &hash); err != nil {
 			return nil, err
 		}
-		// A row that somebody else wrote may hold anything; a hash of 0 makes it differ.
+		// A row that somebody else wrote or edited may hold anything; a hash of 0 makes it differ.
 		e.Hash, _ = strconv.ParseUint(hash, 16, 64)
 		list = append(list, e)
 	}
 	return list, rows.Err()
 }
 
-// LinkEntries lists the ids of the links of a rel agent in a table, in no order.
-func (s *Store) LinkEntries(ctx context.Context, table, relAgent string) ([]string, error) {
-	list, err := collectStrings(s.db.QueryContext(ctx, linkEntries.sql(table, "", 0), relAgent, relAgent))
+// LinkEntries lists the links of a rel agent in a table, in no order, without RelAgent.
+func (s *Store) LinkEntries(ctx context.Context, table, relAgent string) ([]Link, error) {
+	rows, err := s.db.QueryContext(ctx, linkEntries.sql(table, "", 0), relAgent, relAgent)
 	if IsNoTable(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("entries of %s: %w", table, err)
+	}
+	defer rows.Close()
+	var list []Link
+	for rows.Next() {
+		var l Link
+		var id, relID, relType sql.NullString
+		if err := rows.Scan(&l.UUID, &id, &relID, &relType); err != nil {
+			return nil, err
+		}
+		l.ID, l.RelID, l.RelType = id.String, relID.String, relType.String
+		list = append(list, l)
+	}
+	return list, rows.Err()
+}
+
+// AnyRow returns the id of some row of a table; "" if it holds none.
+func (s *Store) AnyRow(ctx context.Context, table string) (id string, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT id FROM "+quote(table)+" LIMIT 1").Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) || IsNoTable(err) {
+		return "", nil
+	}
+	return id, err
+}
+
+// Agents lists the agents that have rows in a table or, of a table of links, the rel agents.
+func (s *Store) Agents(ctx context.Context, table string, links bool) ([]string, error) {
+	st := agentsOf
+	if links {
+		st = relAgentsOf
+	}
+	list, err := collectStrings(s.db.QueryContext(ctx, st.sql(table, "", 0)))
+	if IsNoTable(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("agents in %s: %w", table, err)
 	}
 	return list, nil
 }

@@ -21,7 +21,7 @@ func Plans() []Plan {
 	for _, s := range statements {
 		table := "cats_v1_pod"
 		switch {
-		case strings.Contains(s.name, "link"):
+		case strings.Contains(s.name, "links"), strings.Contains(s.name, "linked"):
 			table = "cats_v1_pod_rel"
 		case strings.Contains(s.name, "fence"):
 			table = "fairlead_fence"

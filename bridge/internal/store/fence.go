@@ -32,6 +32,9 @@ func (s *Store) Attach(ctx context.Context, account, instance string, resumeEpoc
 		if err := tx.QueryRowContext(ctx, `SELECT epoch, holder FROM fairlead_fence WHERE account = ? FOR UPDATE`, account).Scan(&stored, &holder); err != nil {
 			return err
 		}
+		if err := refuseReleased(ctx, tx, account, instance); err != nil {
+			return err
+		}
 		continues = instance != "" && holder == instance && resumeEpoch > 0 && stored == resumeEpoch
 		epoch = max(stored, resumeEpoch) + 1
 		_, err := tx.ExecContext(ctx, `UPDATE fairlead_fence SET epoch = ?, holder = ? WHERE account = ?`, epoch, instance, account)
@@ -41,6 +44,21 @@ func (s *Store) Attach(ctx context.Context, account, instance string, resumeEpoc
 		return 0, false, fmt.Errorf("attach account %q: %w", account, err)
 	}
 	return epoch, continues, nil
+}
+
+// refuseReleased keeps everybody out of an account that was released; who only takes the fence away holds nothing.
+func refuseReleased(ctx context.Context, tx *sql.Tx, account, instance string) error {
+	if instance == "" {
+		return nil
+	}
+	var released int
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM fairlead_release WHERE account = ?`, account).Scan(&released); err != nil {
+		return err
+	}
+	if released > 0 {
+		return ErrReleased
+	}
+	return nil
 }
 
 // Epochs returns the epochs of all accounts.

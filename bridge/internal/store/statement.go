@@ -82,12 +82,13 @@ var (
 		text: `SELECT CAST(rel_agent AS BINARY) AS exact_agent, COUNT(*), BIT_XOR(CAST(CONV(RIGHT(uuid, 12), 32, 10) AS UNSIGNED)) FROM {table} WHERE rel_agent IN ({list}) GROUP BY exact_agent`,
 	}
 	rowEntries = statement{
-		name: "entries of rows", index: "agent_body_hash_idx", covering: true,
-		text: `SELECT id, LEFT(body_hash, 16) FROM {table} WHERE agent = ? AND CAST(agent AS BINARY) = CAST(? AS BINARY)`,
+		// Bodies are read too: one that somebody edited does not have the hash that stands beside it.
+		name: "entries of rows", index: "agent_body_hash_idx",
+		text: `SELECT id, IF(body_hash = SHA2(body, 256), LEFT(body_hash, 16), '') FROM {table} WHERE agent = ? AND CAST(agent AS BINARY) = CAST(? AS BINARY)`,
 	}
 	linkEntries = statement{
-		name: "entries of links", index: "rel_agent_idx", covering: true,
-		text: `SELECT uuid FROM {table} WHERE rel_agent = ? AND CAST(rel_agent AS BINARY) = CAST(? AS BINARY)`,
+		name: "entries of links", index: "rel_agent_idx",
+		text: `SELECT uuid, id, rel_id, rel_type FROM {table} WHERE rel_agent = ? AND CAST(rel_agent AS BINARY) = CAST(? AS BINARY)`,
 	}
 	rowsOfAccount = statement{
 		name: "rows of an account", index: "agent_body_hash_idx", covering: true,
@@ -96,6 +97,15 @@ var (
 	linksOfAccount = statement{
 		name: "links of an account", index: "rel_agent_idx",
 		text: `SELECT uuid, id FROM {table} WHERE rel_agent LIKE ? AND CAST(rel_agent AS BINARY) LIKE CAST(? AS BINARY) LIMIT ?`,
+	}
+	// agentsOf jumps from one agent to the next in the index: its cost does not depend on how many rows each has.
+	agentsOf = statement{
+		name: "agents with rows", index: "agent_body_hash_idx", covering: true,
+		text: `SELECT DISTINCT agent FROM {table}`,
+	}
+	relAgentsOf = statement{
+		name: "agents with links", index: "rel_agent_idx", covering: true,
+		text: `SELECT DISTINCT rel_agent FROM {table}`,
 	}
 	linkTypes = statement{
 		name: "types linked to", index: "rel_type_idx", covering: true,
@@ -115,7 +125,7 @@ var (
 	}
 
 	statements = []statement{fenceCheck, presentRows, deleteRows, deleteLinks, rowDigests, linkDigests, rowEntries, linkEntries,
-		rowsOfAccount, linksOfAccount, rowsOfOthers, linksOfOthers, linkTypes, accountRevisions}
+		rowsOfAccount, linksOfAccount, rowsOfOthers, linksOfOthers, agentsOf, relAgentsOf, linkTypes, accountRevisions}
 )
 
 // deleteRowsItem is one of deleteRows' conditions: id and agent, and both again for the exact comparison.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -91,7 +92,10 @@ func (d *DB) Open(t testing.TB) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	if err := s.Prepare(t.Context()); err != nil {
+	// A server that is there migrates at once; what fails is tried again for ever otherwise.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.Prepare(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return s
