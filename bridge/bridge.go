@@ -12,6 +12,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -107,7 +108,7 @@ func (b *Bridge) build() error {
 	cfg := b.cfg
 	b.cache = cache.New(cache.Options{
 		Store: b.store, TableNamespace: cfg.Cache.TableNamespace, MaximumBody: cfg.Cache.MaximumBodyBytes,
-		QueueBytes: cfg.Cache.QueueBytes, Workers: cfg.Cache.Workers, Log: b.log, Metrics: b.metrics,
+		QueueBytes: cfg.Cache.QueueBytes, Workers: cfg.Cache.Workers, VerifyRate: cmp.Or(cfg.Cache.VerifyRowsPerSecond, -1), Log: b.log, Metrics: b.metrics,
 		Custom: func(account string, t cats.Type) bool { return b.registry.Custom(account, string(t)) },
 	})
 	b.registry = accounts.New(accounts.Options{
@@ -127,7 +128,8 @@ func (b *Bridge) build() error {
 	b.runner = &counted{router: router}
 	b.peers = peer.NewClient(peer.Options{Self: cfg.Name, Router: router, Directory: b.store, Known: b.registry.Elsewhere, TLS: b.peerTLS, Log: b.log})
 	b.sessions = session.New(session.Config{
-		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router, Metrics: b.metrics, Log: b.log,
+		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router,
+		CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
 		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Accounts: pluginAccounts{b.registry, &cfg.Cache}, Runner: b.runner, Status: b.pluginStatus, Log: b.log,
@@ -137,7 +139,7 @@ func (b *Bridge) build() error {
 	}
 	b.admin, err = admin.New(admin.Options{
 		Address: cfg.Admin.Address, TokenFile: cfg.Admin.TokenFile, Version: b.version, Bridge: cfg.Name, Started: b.started,
-		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds,
+		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
 		Runner: b.runner, Problems: b.problems, Totals: b.totals, Ready: b.isReady, Log: b.log,
 	})
 	if err != nil {

@@ -53,6 +53,7 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 		group.Go(func() error { return b.servePeers(parts, peers, authority) })
 	}
 	group.Go(func() error { return b.keepHouse(parts) })
+	group.Go(func() error { return b.sessions.Run(parts) })
 	group.Go(func() error { return b.awaitTemplates(parts) })
 	group.Go(func() error { return b.becomeReady(parts) })
 	group.Go(func() error {

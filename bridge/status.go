@@ -121,6 +121,16 @@ func (b *Bridge) listSessions() []*adminv1.Session {
 	return list
 }
 
+// resync compares what is cached of an account, as the admin API asks for it.
+func (b *Bridge) resync(ctx context.Context, account, kind string) ([]*adminv1.ResyncedGroup, error) {
+	groups, err := b.sessions.Resync(ctx, account, kind)
+	list := make([]*adminv1.ResyncedGroup, len(groups))
+	for i, g := range groups {
+		list[i] = &adminv1.ResyncedGroup{Kind: string(g.Group.Type), LinkedKind: string(g.Group.RelType), Differed: g.Differed, GaveUp: g.GaveUp}
+	}
+	return list, err
+}
+
 func (b *Bridge) pluginStatus() plugin.Status {
 	all, connected := b.count()
 	return plugin.Status{Version: b.version, Agents: len(b.sessions.Sessions()), Accounts: all, AccountsConnected: connected, Problems: b.problems()}

@@ -81,7 +81,7 @@ func accountsCommand(o *options) *cobra.Command {
 	var yes bool
 	remove := &cobra.Command{
 		Use: "remove ACCOUNT", Short: "Take an account out of Clouddriver, with everything that is cached of it", Args: cobra.ExactArgs(1),
-		Long: "Takes an account out of Clouddriver, with everything that is cached of it. Nothing in the cluster changes. An agent that still has\nthe account in its configuration brings it back when it connects again.",
+		Long: "Takes an account out of Clouddriver, with everything that is cached of it. Nothing in the cluster changes. An agent that still has\nthe account in its configuration brings it back; to keep it out, take it from that configuration, or release it.",
 		RunE: func(c *cobra.Command, args []string) error {
 			if !yes {
 				return fmt.Errorf("account %q and its cached rows would be removed; say --yes to do it", args[0])
@@ -101,7 +101,7 @@ func accountsCommand(o *options) *cobra.Command {
 	}
 	remove.Flags().BoolVar(&yes, "yes", false, "do it")
 	accounts := &cobra.Command{Use: "accounts", Aliases: []string{"account"}, Short: "The accounts that agents serve"}
-	accounts.AddCommand(list, remove)
+	accounts.AddCommand(list, remove, releaseCommand(o), resumeCommand(o), resyncCommand(o))
 	return accounts
 }
 
@@ -124,7 +124,9 @@ func printAccounts(w io.Writer, accounts []*adminv1.Account, now time.Time) {
 	row(w, "ACCOUNT", "STATE", "AGENT", "LAST SEEN", "KUBERNETES", "NAMESPACES", "KINDS", "PROBLEM")
 	for _, a := range accounts {
 		seen := "now"
-		if a.GetState() != "connected" {
+		if a.GetState() == "released" {
+			seen = "" // by whom it is polled now, nobody here knows
+		} else if a.GetState() != "connected" {
 			seen = ago(a.GetLastSeen(), now)
 		}
 		kinds := ""

@@ -55,6 +55,7 @@ type Options struct {
 	Sessions func() []*adminv1.Session
 	// Kinds tells which kinds of an account agree with its cluster at this bridge, and which do not yet.
 	Kinds    func(account string) (live, pending []string)
+	Resync   Resyncer
 	Runner   Runner
 	Problems func() []string
 	Totals   func() Totals

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -48,6 +50,12 @@ func (s *Server) ListAccounts(ctx context.Context, _ *connect.Request[adminv1.Li
 		account.Epoch = epochs[account.Name]
 		list = append(list, account)
 	}
+	for _, a := range s.released() {
+		if !slices.ContainsFunc(list, func(listed *adminv1.Account) bool { return listed.GetName() == a.GetName() }) {
+			list = append(list, a)
+		}
+	}
+	slices.SortFunc(list, func(a, b *adminv1.Account) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return connect.NewResponse(&adminv1.ListAccountsResponse{Accounts: list}), nil
 }
 
@@ -74,7 +82,7 @@ func (s *Server) RemoveAccount(ctx context.Context, r *connect.Request[adminv1.R
 		return nil, unavailable(err)
 	}
 	if !found {
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("account %q is not known; \"fairlead accounts list\" shows those that are", name))
+		return nil, unknownAccount(name)
 	}
 	return connect.NewResponse(&adminv1.RemoveAccountResponse{RowsDeleted: uint64(deleted)}), nil //nolint:gosec // a count
 }

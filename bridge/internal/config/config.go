@@ -85,6 +85,9 @@ type Cache struct {
 	MaximumBodyBytes int
 	QueueBytes       int
 	Workers          int
+	CheckInterval    time.Duration
+	// VerifyRowsPerSecond is how many rows checks may read whole.
+	VerifyRowsPerSecond int
 	// Policies say what is cached, by account; the first that covers an account holds.
 	Policies []CachePolicy
 }

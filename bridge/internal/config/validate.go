@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -52,6 +53,12 @@ func (c *Config) validate() (problems []error) {
 	}
 	if n := c.Cache.Workers; n < 1 || n > 64 || n+4 > c.Database.MaxConnections {
 		bad("cache.workers: %d is not between 1 and 64, or leaves fewer than 4 of database.maxConnections (%d) to others", n, c.Database.MaxConnections)
+	}
+	if d := c.Cache.CheckInterval; d < time.Second || d > 24*time.Hour {
+		bad("cache.checkInterval: %s is not between 1s and 24h", d)
+	}
+	if n := c.Cache.VerifyRowsPerSecond; n < 0 || n > 1_000_000 {
+		bad("cache.verifyRowsPerSecond: %d is not between 0 and 1000000", n)
 	}
 	if n := c.Cache.MaximumBodyBytes; n < 64<<10 || n > 16<<20 {
 		bad("cache.maximumBodyBytes: %d is not between 65536 (64 KiB) and 16777216 (16 MiB)", n)
