@@ -27,14 +27,15 @@ import (
 )
 
 // programs builds our programs once for all tests: what `make build` makes.
-var programs = sync.OnceValues(func() (map[string]string, error) {
+var programs = sync.OnceValues(func() (map[string][]string, error) {
 	directory := filepath.Join(scratch, "programs")
-	all := map[string]string{}
-	for image, packages := range map[string][]string{
-		"fairlead-agent": {"./agent/cmd/fairlead-agent"}, "fairlead-bridge": {"./bridge/cmd/fairlead-bridge"}, "fairlead": {"./bridge/cmd/fairlead"},
+	all := map[string][]string{}
+	for image, source := range map[string]string{
+		"fairlead-agent": "./agent/cmd/fairlead-agent", "fairlead-bridge": "./bridge/cmd/fairlead-bridge", "fairlead": "./bridge/cmd/fairlead",
+		"clouddriver-plugin": "./plugin-descriptor/cmd/plugin-copy", "plugin-release": "./plugin-descriptor/cmd/plugin-release",
 	} {
-		all[image] = filepath.Join(directory, image)
-		build := exec.Command("go", append([]string{"build", "-C", "../..", "-o", all[image]}, packages...)...)
+		all[image] = []string{filepath.Join(directory, image)}
+		build := exec.Command("go", "build", "-C", "../..", "-o", all[image][0], source)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%w: %s", err, out)
@@ -193,7 +194,7 @@ func kubectl(t *testing.T, bridge testenv.Bridge, account string, stdin string, 
 	t.Helper()
 	built, err := programs()
 	must(t, err)
-	cmd := exec.CommandContext(within(t, time.Minute), built["fairlead"], append([]string{"--bridge", bridge.Admin, "--token-file", bridge.AdminTokenFile, "kubectl", account, "--"}, arguments...)...)
+	cmd := exec.CommandContext(within(t, time.Minute), built["fairlead"][0], append([]string{"--bridge", bridge.Admin, "--token-file", bridge.AdminTokenFile, "kubectl", account, "--"}, arguments...)...)
 	var stdout, stderr strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err = cmd.Run()

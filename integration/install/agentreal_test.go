@@ -29,7 +29,7 @@ func TestAgentOnARealAPIServer(t *testing.T) {
 	must(t, err)
 	client, err := env.Bridges[0].AdminClient()
 	must(t, err)
-	x := &agentWorld{env: env, kube: kube, bridge: client}
+	x := &agentWorld{env: env, kube: kube, admin: client, bridge: env.Bridges[0]}
 	for _, ns := range []string{"shop", "pay"} {
 		x.namespace(t, ns)
 	}
@@ -45,12 +45,15 @@ func TestAgentOnARealAPIServer(t *testing.T) {
 	t.Run("life of a release", x.life)
 	t.Run("kustomize", x.kustomized)
 	t.Run("one file", x.oneFile)
+	t.Run("operator", x.operator)
+	t.Run("what is applied beside Spinnaker", x.beside)
 }
 
 type agentWorld struct {
 	env    *testenv.Env
 	kube   kubernetes.Interface
-	bridge adminv1connect.AdminServiceClient
+	admin  adminv1connect.AdminServiceClient
+	bridge testenv.Bridge
 }
 
 func (x *agentWorld) namespace(t *testing.T, name string) {
@@ -92,12 +95,12 @@ func load(t *testing.T) *chart.Chart {
 // values are those of an agent that serves one account here.
 func (x *agentWorld) values(t *testing.T, account, more string) map[string]any {
 	t.Helper()
-	token, pin := enrol(t, x.bridge, account)
+	token, pin := enrol(t, x.admin, account)
 	return values(t, fmt.Sprintf(`
 bridge: {address: %q, caPin: %q}
 token: {value: %q}
 accounts: [{name: %q, serviceAccount: true}]
-%s`, x.env.Bridges[0].Agents, pin, token, account, more))
+%s`, x.bridge.Agents, pin, token, account, more))
 }
 
 // start runs the agent of a release.
@@ -120,7 +123,7 @@ const (
 func (x *agentWorld) expect(t *testing.T, account string, operations []operation) {
 	t.Helper()
 	for _, o := range operations {
-		a := kubectl(t, x.env.Bridges[0], account, o.stdin, strings.Fields(o.command)...)
+		a := kubectl(t, x.bridge, account, o.stdin, strings.Fields(o.command)...)
 		forbidden := a.code != 0 && strings.Contains(strings.ToLower(a.stderr), "forbidden")
 		switch {
 		case o.allowed && a.code != 0:
@@ -160,12 +163,12 @@ func (x *agentWorld) level(t *testing.T, level string) {
 // namespaced gives the agent Roles in one namespace, and nothing else.
 func (x *agentWorld) namespaced(t *testing.T) {
 	const account = "level-namespaces"
-	token, pin := enrol(t, x.bridge, account)
+	token, pin := enrol(t, x.admin, account)
 	x.start(t, x.install(t, "fairlead-namespaces", values(t, fmt.Sprintf(`
 bridge: {address: %q, caPin: %q}
 token: {value: %q}
 accounts: [{name: %s, serviceAccount: true, onlyNamespacedResources: true, namespaces: [pay]}]
-rbac: {level: deploy, namespaces: [pay]}`, x.env.Bridges[0].Agents, pin, token, account))))
+rbac: {level: deploy, namespaces: [pay]}`, x.bridge.Agents, pin, token, account))))
 	x.expect(t, account, []operation{
 		{"-o json get pod --namespace pay", "", true},
 		{"-o json get pod --namespace shop", "", false},
@@ -252,7 +255,7 @@ func (x *agentWorld) leave(t *testing.T, made *release.Release, running *agentPo
 	if len(hooks) != 1 {
 		t.Fatalf("%d hooks, want the one that leaves", len(hooks))
 	}
-	if !slices.Contains(accountNames(t, x.bridge), "released") {
+	if !slices.Contains(accountNames(t, x.admin), "released") {
 		t.Fatal("the account is not there before it leaves")
 	}
 	pod := newAgentPod(t, x.env, all, find[job](t, hooks, "Job", hooks[0].GetName()).Spec.Template, made.Namespace)
@@ -261,7 +264,7 @@ func (x *agentWorld) leave(t *testing.T, made *release.Release, running *agentPo
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v: %s", err, pod.log)
 	}
-	if names := accountNames(t, x.bridge); slices.Contains(names, "released") {
+	if names := accountNames(t, x.admin); slices.Contains(names, "released") {
 		t.Errorf("after the agent has left, the accounts are %v; its log: %s", names, tail(running.log.String()))
 	}
 }
@@ -281,9 +284,9 @@ func (x *agentWorld) kustomized(t *testing.T) {
 // oneFile runs the agent of the one-file manifest, with its four words replaced.
 func (x *agentWorld) oneFile(t *testing.T) {
 	const account = "onefile"
-	token, pin := enrol(t, x.bridge, account)
+	token, pin := enrol(t, x.admin, account)
 	text := read(t, filepath.Join(deploy, "manifests", "fairlead-agent.yaml"))
-	for from, to := range map[string]string{"BRIDGE:9091": x.env.Bridges[0].Agents, `"PIN"`: `"` + pin + `"`, "name: CLUSTER": "name: " + account, "token: TOKEN": "token: " + token} {
+	for from, to := range map[string]string{"BRIDGE:9091": x.bridge.Agents, `"PIN"`: `"` + pin + `"`, "name: CLUSTER": "name: " + account, "token: TOKEN": "token: " + token} {
 		if strings.Count(text, from) != 1 {
 			t.Errorf("%s is in the manifest %d times", from, strings.Count(text, from))
 		}

@@ -37,11 +37,11 @@ func (x *agentWorld) apply(t *testing.T, all []*object) {
 // configured builds a mode's kustomization with an account's configuration in its files, as the comment in it says.
 func configured(t *testing.T, x *agentWorld, mode, account string) ([]byte, error) {
 	t.Helper()
-	token, pin := enrol(t, x.bridge, account)
+	token, pin := enrol(t, x.admin, account)
 	root := t.TempDir()
 	must(t, os.CopyFS(root, os.DirFS(filepath.Join(deploy, "kustomize"))))
 	config := filepath.Join(root, mode, "fairlead-agent.yml")
-	text := strings.NewReplacer("BRIDGE:9091", x.env.Bridges[0].Agents, "spin-clouddriver-grpc:9091", x.env.Bridges[0].Agents, "PIN", pin, "CLUSTER", account).Replace(read(t, config))
+	text := strings.NewReplacer("BRIDGE:9091", x.bridge.Agents, "spin-clouddriver-grpc:9091", x.bridge.Agents, "PIN", pin, "CLUSTER", account).Replace(read(t, config))
 	must(t, os.WriteFile(config, []byte(text), 0o644))
 	must(t, os.WriteFile(filepath.Join(root, mode, "token"), []byte(token), 0o600))
 	if kubeconfigs := filepath.Join(root, mode, "kubeconfigs"); mode != "agent" {

@@ -32,12 +32,12 @@ type Pod struct {
 	Objects []*unstructured.Unstructured
 	// Dir is the pod's own.
 	Dir string
-	// Programs are what images start, by the image's name without registry, path and tag.
-	Programs map[string]string
+	// Programs are what images start, with the arguments of the image's entry point, by the image's name without registry, path and tag.
+	Programs map[string][]string
 	// Edit changes a file of a ConfigMap before it is written; nil changes nothing.
 	Edit func(name string, content []byte) ([]byte, error)
-	// Variables are set over a container's own.
-	Variables map[string]string
+	// Variables changes those of containers; a variable that is not there is "" before.
+	Variables map[string]func(string) string
 	// Ports are those that processes listen on in place of those of the specification.
 	Ports map[int32]int
 }
@@ -197,11 +197,11 @@ func (p *Pod) Command(ctx context.Context, c *corev1.Container, output io.Writer
 	if len(c.Command) > 0 {
 		return nil, fmt.Errorf("container %s: the image's own program is meant to start, and command is set", c.Name)
 	}
-	arguments := make([]string, 0, len(c.Args))
+	arguments := append([]string{}, program[1:]...)
 	for _, a := range c.Args {
 		arguments = append(arguments, p.local(a))
 	}
-	cmd := exec.CommandContext(ctx, program, arguments...)
+	cmd := exec.CommandContext(ctx, program[0], arguments...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.Dir, output, output
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
@@ -214,8 +214,12 @@ func (p *Pod) Command(ctx context.Context, c *corev1.Container, output io.Writer
 		}
 		cmd.Env = append(cmd.Env, e.Name+"="+value)
 	}
-	for name, value := range p.Variables {
-		cmd.Env = append(cmd.Env, name+"="+value)
+	for name, change := range p.Variables {
+		i := slices.IndexFunc(cmd.Env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		if i < 0 {
+			cmd.Env, i = append(cmd.Env, name+"="), len(cmd.Env)
+		}
+		cmd.Env[i] = name + "=" + change(strings.TrimPrefix(cmd.Env[i], name+"="))
 	}
 	return cmd, nil
 }
