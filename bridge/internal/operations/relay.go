@@ -81,6 +81,9 @@ func (y *Relay) Received(frame *linkv1.OperationDown) error {
 	case start != nil:
 		s.relayed[id] = &relayed{relay: y, until: time.Now().Add(time.Duration(start.GetDeadlineMs())*time.Millisecond + relayRetain)} //nolint:gosec // a day at most
 	case frame.GetReceived() != nil:
+		if s.relayed[id] == nil {
+			return nil // of what was refused here, the agent knows nothing
+		}
 		delete(s.relayed, id)
 	}
 	s.down = append(s.down, frame)
