@@ -97,6 +97,7 @@ func TestBadInputIsAnsweredWithPlaceValueAndFix(t *testing.T) {
 		{"", nil, "database.dsn: is not set; write clouddriver@tcp(HOST:3306)/clouddriver (or set FAIRLEAD_DATABASE_DSN)"},
 		{"", nil, "plugin.secretFile: is not set"},
 		{"", nil, "admin.tokenFile: is not set"},
+		{"database: {dsn: 'postgres://u:geheim@db/clouddriver'}", nil, "database.dsn: begins with \"postgres://\": bridges write Clouddriver's tables in MySQL or MariaDB"},
 		{"database: {dsn: 'u:geheim@nonsense'}", nil, "database.dsn: is not a data source name with a database in it"},
 		{"database: {dsn: 'u:geheim@tcp(h)/'}", nil, "database.dsn: is not a data source name with a database in it"},
 		{minimal + "agents: {address: 9091}", nil, `agents.address: "9091": is no address; write HOST:PORT or :PORT`},

@@ -24,7 +24,9 @@ func (c *Config) validate() (problems []error) {
 	}
 	mandatory("keyFile", c.KeyFile, "make a key with \"fairlead-bridge key create FILE\", give it to every bridge of this install, and name the file")
 	mandatory("database.dsn", c.Database.DSN, "write clouddriver@tcp(HOST:3306)/clouddriver")
-	if c.Database.DSN != "" {
+	if scheme, _, found := strings.Cut(c.Database.DSN, "://"); found && !strings.ContainsAny(scheme, "@(") {
+		bad("database.dsn: begins with %q: bridges write Clouddriver's tables in MySQL or MariaDB, in no other database; write USER@tcp(HOST:3306)/clouddriver (docs/install.md#mysql)", scheme+"://")
+	} else if c.Database.DSN != "" {
 		// The error may quote the DSN, and that may hold a password.
 		if cfg, err := mysql.ParseDSN(c.Database.DSN); err != nil || cfg.DBName == "" {
 			bad("database.dsn: is not a data source name with a database in it; write USER@tcp(HOST:3306)/clouddriver")

@@ -2,6 +2,7 @@ package io.fairlead.clouddriver;
 
 import com.netflix.spinnaker.clouddriver.jobs.JobExecutor;
 import com.netflix.spinnaker.kork.plugins.api.spring.PrivilegedSpringPlugin;
+import java.util.List;
 import java.util.function.Supplier;
 import org.pf4j.PluginWrapper;
 import org.slf4j.Logger;
@@ -31,7 +32,15 @@ public class FairleadPlugin extends PrivilegedSpringPlugin {
       log.error("Fairlead: this Clouddriver has no Kubernetes provider ({}), the plugin does nothing", e.getMessage());
       return;
     }
-    Settings settings = Settings.read(beans.getBean(Environment.class));
+    Environment environment = beans.getBean(Environment.class);
+    List<String> obstacles = Preconditions.obstacles(environment);
+    if (!obstacles.isEmpty()) {
+      // Clouddriver goes on without agents: what it served before, it serves.
+      obstacles.forEach(obstacle -> log.error("Fairlead does nothing: {}", obstacle));
+      add(beans, "fairleadHealthIndicator", Refused.class, () -> new Refused(obstacles));
+      return;
+    }
+    Settings settings = Settings.read(environment);
     Bridge bridge = new Bridge(settings);
     log.info("Fairlead {}: bridge {}, secret {}, state {}", getWrapper().getDescriptor().getVersion(), settings.bridge, settings.secretFile, settings.stateDir);
 
