@@ -64,11 +64,11 @@ func (p Policy) parse(content []byte, context, dir string) (*Access, []string, e
 	}
 	tokens, err := p.programs(config)
 	if err != nil {
-		return nil, nil, err
+		return nil, files, err
 	}
 	made, err := clientcmd.NewDefaultClientConfig(*config, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, nil, err
+		return nil, files, err
 	}
 	if tokens != nil {
 		source := transport.NewCachedTokenSource(tokenSource{tokens})
