@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/cluster"
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"github.com/fairlead/fairlead/agent/internal/execute"
+	"github.com/fairlead/fairlead/agent/internal/memory"
 	"github.com/fairlead/fairlead/agent/internal/secrets"
 	"github.com/fairlead/fairlead/agent/internal/server"
 	"github.com/fairlead/fairlead/agent/internal/session"
@@ -86,6 +87,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.reader.Run(ctx) })
 	g.Go(func() error { return a.fleet.run(ctx) })
 	g.Go(func() error { return a.reload.run(ctx) })
+	g.Go(func() error { memory.Keep(ctx, slog.Default()); return nil })
 	return g.Wait()
 }
 

@@ -19,6 +19,7 @@ func newServer(cfg *config.Config, s *session.Session, r *reloader, log *slog.Lo
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(r.metrics()...)
+	metrics.MustRegister(s.Collectors()...)
 	o := server.Options{Host: cfg.Server.Host, Port: cfg.Server.Port, Log: log}
 	if cfg.Prometheus.Enabled {
 		o.MetricsPort = cfg.Prometheus.Port

@@ -48,6 +48,12 @@ type CacheBy struct {
 	Policy *linkv1.CachePolicy
 }
 
+// Committed tells how long change sets took from when they were read (Agent.PutRead) to the acknowledgement of their commit.
+type Committed struct {
+	Account string
+	Waits   []time.Duration
+}
+
 // Disconnect asks the shell to send what NextSession still has, to close the connection and to call Agent.Lost if it has not yet.
 type Disconnect struct {
 	Code   linkv1.Close_Code
@@ -197,6 +203,7 @@ func (StartOperation) action()  {}
 func (CancelOperation) action() {}
 func (Fetch) action()           {}
 func (CacheBy) action()         {}
+func (Committed) action()       {}
 func (Disconnect) action()      {}
 func (Declare) action()         {}
 func (StoreFacts) action()      {}

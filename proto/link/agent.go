@@ -58,8 +58,9 @@ type AgentConfig struct {
 	Ledger LedgerConfig
 }
 
-// maxSetBytes keeps sets that grow by sharing items far below MaxFrameBytes.
-const maxSetBytes = 4 << 20
+// maxSetBytes is what a change set may have beside its largest item: what one event or the end of a listing changes is cut there, and sets
+// that share items stay apart. Together with BatchBytes it keeps frames below 1 MiB, but for the body of an object that is itself as large.
+const maxSetBytes = 512 << 10
 
 // maxBackoff is the longest wait after giving a group up.
 const maxBackoff = time.Hour
@@ -232,11 +233,16 @@ func (a *Agent) Room(account string) bool {
 // reports whether there is room for another. What a comparison will tell anyway is not kept: changes while no session can continue (before
 // the first attach, or standing by), and those of a type's first list; differing objects are then asked for by Fetch.
 func (a *Agent) Put(account string, changes []*linkv1.Change) (room bool) {
+	return a.PutRead(account, changes, time.Time{})
+}
+
+// PutRead is Put for what was read at the given time: Committed tells how long it took.
+func (a *Agent) PutRead(account string, changes []*linkv1.Change, read time.Time) (room bool) {
 	acc := a.accounts[account]
 	if acc == nil {
 		return true
 	}
-	acc.put(a, changes)
+	acc.put(a, changes, read)
 	return a.Room(account)
 }
 

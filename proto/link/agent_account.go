@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"time"
 
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
@@ -101,7 +102,7 @@ func (acc *agentAccount) isComplete(typ string) bool {
 
 // put adds a change set to the outbox, without what a comparison will tell anyway: everything while nothing can continue, and groups whose
 // first list is under way. A restart with nothing changed therefore sends nothing but digests.
-func (acc *agentAccount) put(a *Agent, changes []*linkv1.Change) {
+func (acc *agentAccount) put(a *Agent, changes []*linkv1.Change, read time.Time) {
 	kept := changes
 	for i, c := range changes {
 		key, ok := itemOf(c)
@@ -117,7 +118,7 @@ func (acc *agentAccount) put(a *Agent, changes []*linkv1.Change) {
 		return
 	}
 	before := acc.box.bytes
-	acc.box.put(kept, func(key itemKey) *group { return acc.groups[key.group()] })
+	acc.box.put(kept, read, func(key itemKey) *group { return acc.groups[key.group()] })
 	a.bytes += acc.box.bytes - before
 	a.wake(acc)
 }

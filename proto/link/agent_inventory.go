@@ -182,7 +182,7 @@ func (a *Agent) pump(acc *agentAccount) (more bool) {
 			acc.wants--
 			// What is gone meanwhile was told as a change.
 			if ok {
-				acc.put(a, []*linkv1.Change{change})
+				acc.put(a, []*linkv1.Change{change}, time.Time{})
 				more = true
 			}
 		}
@@ -269,7 +269,11 @@ func (acc *agentAccount) acknowledge(a *Agent, seq uint64) {
 		return
 	}
 	before := acc.box.bytes
-	acc.box.ack(seq)
+	var waits []time.Duration
+	acc.box.ack(seq, func(read time.Time) { waits = append(waits, max(a.now.Sub(read), 0)) })
+	if len(waits) > 0 {
+		a.act(Committed{Account: acc.name, Waits: waits})
+	}
 	a.bytes += acc.box.bytes - before
 	for _, g := range acc.order {
 		if g.stage == ended && g.endedSeq <= seq {

@@ -25,10 +25,10 @@ func BenchmarkOutbox(b *testing.B) {
 	groups := func(itemKey) *group { return g }
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		box.put(sets[i%len(sets)], groups)
+		box.put(sets[i%len(sets)], time.Time{}, groups)
 		if i%100 == 99 {
 			box.sent(uint64(i), box.take(256<<10, 1000))
-			box.ack(uint64(i))
+			box.ack(uint64(i), func(time.Time) {})
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package link
 
-import linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+import (
+	"time"
+
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
+)
 
 // outbox is what one account has still to tell its bridge: the latest state of each item, in the order in which its set first
 // changed, and what was sent and is not acknowledged.
@@ -10,7 +14,8 @@ import linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 //   - a set is sent whole, after every earlier set that shares an item with it;
 //   - what was sent stays until it is acknowledged, and goes back to the front, in order, when the session is another one.
 type outbox struct {
-	// maxSet seals: sets that would grow above it by sharing items stay apart, in order.
+	// maxSet bounds a set beside its largest item, which may be a body as large as bodies may be: what is larger is cut, and sets that
+	// would grow above it by sharing items stay apart, in order.
 	maxSet int
 
 	head, tail *changeSet
@@ -25,6 +30,8 @@ type outbox struct {
 type changeSet struct {
 	items []item
 	bytes int
+	// read is when the oldest of its changes was read from a watch; zero: none of them was.
+	read time.Time
 	// born orders sets; a merged set keeps the oldest place.
 	born       uint64
 	prev, next *changeSet
@@ -48,20 +55,36 @@ type flight struct {
 	sets []*changeSet
 }
 
-// put adds a set; groups gives the group of a key.
-func (o *outbox) put(changes []*linkv1.Change, groups func(itemKey) *group) {
-	set := changeSet{items: make([]item, 0, len(changes))}
+// largest is the size of a set's largest item.
+func (s *changeSet) largest() (most int) {
+	for i := range s.items {
+		most = max(most, s.items[i].size)
+	}
+	return most
+}
+
+// waits says since when the older of two sets waits.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// put adds a set that was read at a time; groups gives the group of a key.
+func (o *outbox) put(changes []*linkv1.Change, read time.Time, groups func(itemKey) *group) {
+	set, largest := changeSet{items: make([]item, 0, len(changes)), read: read}, 0
 	for _, c := range changes {
 		key, ok := itemOf(c)
 		if !ok {
 			continue
 		}
 		size := sizeOf(c)
-		if set.bytes > 0 && set.bytes+size > o.maxSet {
-			// It could not travel in one frame.
+		if set.bytes > 0 && set.bytes+size-max(largest, size) > o.maxSet {
 			o.add(&set)
-			set = changeSet{}
+			set, largest = changeSet{read: read}, 0
 		}
+		largest = max(largest, size)
 		set.items = append(set.items, item{key: key, change: c, size: size, group: groups(key)})
 		set.bytes += size
 	}
@@ -76,7 +99,7 @@ func (o *outbox) add(set *changeSet) {
 		o.index = make(map[itemKey]place)
 	}
 	target, total := o.touched(set)
-	if target != nil && total > o.maxSet {
+	if target != nil && total-set.largest() > o.maxSet {
 		// A barrier: what is unsent stays as it is and goes first.
 		clear(o.index)
 		target = nil
@@ -86,6 +109,7 @@ func (o *outbox) add(set *changeSet) {
 		target = &changeSet{born: o.born, items: make([]item, 0, len(set.items))}
 		o.link(target)
 	}
+	target.read = earliest(target.read, set.read)
 	for i := range set.items {
 		if p, ok := o.index[set.items[i].key]; ok && p.set != target {
 			o.absorb(target, p.set)
@@ -100,7 +124,11 @@ func (o *outbox) touched(set *changeSet) (oldest *changeSet, total int) {
 	total = set.bytes
 	for i := range set.items {
 		p, ok := o.index[set.items[i].key]
-		if !ok || contains(seen, p.set) {
+		if !ok {
+			continue
+		}
+		total -= p.set.items[p.at].size // the new state takes its place
+		if contains(seen, p.set) {
 			continue
 		}
 		seen = append(seen, p.set)
@@ -129,6 +157,7 @@ func (o *outbox) absorb(target, set *changeSet) {
 		target.items = append(target.items, set.items[i])
 	}
 	target.bytes += set.bytes
+	target.read = earliest(target.read, set.read)
 }
 
 // place puts one item into a set, over its older state if that is unsent.
@@ -208,11 +237,14 @@ func (o *outbox) drop(set *changeSet, at int) {
 	set.items = append(set.items[:at], set.items[at+1:]...)
 }
 
-// ack forgets what was sent up to seq.
-func (o *outbox) ack(seq uint64) {
+// ack forgets what was sent up to seq, and hands out when it had been read.
+func (o *outbox) ack(seq uint64, committed func(read time.Time)) {
 	n := 0
 	for n < len(o.flights) && o.flights[n].seq <= seq {
 		for _, set := range o.flights[n].sets {
+			if !set.read.IsZero() && len(set.items) > 0 {
+				committed(set.read)
+			}
 			o.bytes -= set.bytes
 			o.changes -= len(set.items)
 		}

@@ -3,7 +3,9 @@ package link
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
@@ -23,7 +25,7 @@ func TestOutboxTellsTheLatestStatesAndKeepsSetsWhole(t *testing.T) {
 		for m.box.pending > 0 {
 			m.send(r)
 		}
-		m.box.ack(m.seq)
+		m.box.ack(m.seq, func(time.Time) {})
 		m.finish()
 	}
 }
@@ -58,7 +60,7 @@ func (m *outboxModel) step(r *rand.Rand) {
 	case 3:
 		m.send(r)
 	case 4:
-		m.box.ack(m.seq - min(m.seq, uint64(r.IntN(3))))
+		m.box.ack(m.seq-min(m.seq, uint64(r.IntN(3))), func(time.Time) {})
 	case 5:
 		if r.IntN(3) == 0 {
 			m.box.requeue()
@@ -77,7 +79,7 @@ func (m *outboxModel) put(r *rand.Rand) {
 		set = append(set, putRow("pod", name, body("pod", name, m.puts)))
 		m.members[fmt.Sprint(m.puts)] = append(m.members[fmt.Sprint(m.puts)], name)
 	}
-	m.box.put(set, m.group)
+	m.box.put(set, time.Time{}, m.group)
 }
 
 func (m *outboxModel) send(r *rand.Rand) {
@@ -166,17 +168,53 @@ func TestSetLargerThanAFrameIsCut(t *testing.T) {
 		set = append(set, putRow("pod", name, body("pod", name, 1)))
 	}
 	g := &group{}
-	box.put(set, func(itemKey) *group { return g })
+	box.put(set, time.Time{}, func(itemKey) *group { return g })
 	frames := 0
 	for box.pending > 0 {
 		for _, s := range box.take(1, 1) {
 			frames++
-			if s.bytes > 300 {
+			if s.bytes-s.largest() > 300 {
 				t.Fatalf("a set of %d bytes", s.bytes)
 			}
 		}
 	}
 	if frames < 2 {
 		t.Fatal("it was not cut")
+	}
+}
+
+func TestALargeBodyTravelsWithItsLinksAndNewerStatesTakeItsPlace(t *testing.T) {
+	box := outbox{maxSet: 300}
+	g := &group{}
+	put := func(body []byte) {
+		box.put([]*linkv1.Change{putRow("pod", "large", body), putLink(&linkv1.Link{From: &linkv1.Key{Type: "pod", Name: "large"}, To: &linkv1.Key{Type: "replicaSet", Name: "rs"}})}, time.Time{}, func(itemKey) *group { return g })
+	}
+	put(make([]byte, 10_000))
+	put(make([]byte, 11_000))
+	sets := box.take(1, 1)
+	if len(sets) != 1 || len(sets[0].items) != 2 || len(sets[0].items[0].change.GetPutRow().GetBody()) != 11_000 || box.pending != 0 {
+		t.Errorf("%d sets, %d changes are left", len(sets), box.pending)
+	}
+}
+
+func TestACommitTellsSinceWhenTheOldestOfItsEventsWaits(t *testing.T) {
+	box := outbox{maxSet: 100_000}
+	g := &group{}
+	at := func(second int) time.Time { return time.Date(2026, 1, 1, 0, 0, second, 0, time.UTC) }
+	put := func(name string, read time.Time) {
+		box.put([]*linkv1.Change{putRow("pod", name, body("pod", name, 1))}, read, func(itemKey) *group { return g })
+	}
+	put("a", at(1))
+	put("b", at(2))
+	put("a", at(3)) // the state of 1 was never sent; whoever waits for it waits since then
+	put("wanted", time.Time{})
+	box.sent(1, box.take(1<<20, 100))
+	box.requeue() // the session broke
+	put("b", at(4))
+	box.sent(2, box.take(1<<20, 100))
+	var reads []int
+	box.ack(2, func(read time.Time) { reads = append(reads, read.Second()) })
+	if !slices.Equal(reads, []int{1, 2}) || box.changes != 0 {
+		t.Errorf("%v, %d changes are left", reads, box.changes)
 	}
 }

@@ -31,8 +31,9 @@ type account struct {
 // mostMendPause bounds the pause between reading the same objects again.
 const mostMendPause = 5 * time.Minute
 
-// edit changes records and machine together. It waits for room first.
-func (a *account) edit(ctx context.Context, change func() ([]cats.Change, error)) error {
+// edit changes records and machine together. It waits for room first. read is when what changes was read from the cluster's watch; zero: it
+// was not.
+func (a *account) edit(ctx context.Context, read time.Time, change func() ([]cats.Change, error)) error {
 	s := a.session
 	for {
 		s.mu.Lock()
@@ -43,17 +44,20 @@ func (a *account) edit(ctx context.Context, change func() ([]cats.Change, error)
 		if s.core.Room(a.name) {
 			break
 		}
-		changed := s.changed
+		changed, since := s.changed, time.Now()
 		s.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
+		}
+		s.metrics.waited(since)
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 	changes, err := change()
 	if len(changes) > 0 {
-		s.core.Put(a.name, toLink(changes))
+		s.core.PutRead(a.name, toLink(changes), read)
 		s.collect()
 	}
 	s.mu.Unlock()
@@ -95,7 +99,7 @@ func (a *account) Begin(t cats.Type) {
 // Put implements cluster.Sink.
 func (a *account) Put(ctx context.Context, obj map[string]any) error {
 	var unrendered error
-	err := a.edit(ctx, func() (changes []cats.Change, _ error) {
+	err := a.edit(ctx, time.Now(), func() (changes []cats.Change, _ error) {
 		changes, unrendered = a.Records.Put(obj)
 		return changes, nil
 	})
@@ -108,7 +112,7 @@ func (a *account) Put(ctx context.Context, obj map[string]any) error {
 
 // Delete implements cluster.Sink.
 func (a *account) Delete(ctx context.Context, key cats.Key) error {
-	return a.edit(ctx, func() ([]cats.Change, error) { return a.Records.Delete(key), nil })
+	return a.edit(ctx, time.Now(), func() ([]cats.Change, error) { return a.Records.Delete(key), nil })
 }
 
 // Live implements cluster.Sink.
@@ -172,7 +176,7 @@ func (a *account) render(ctx context.Context, _ cats.Key, obj map[string]any, un
 	if unread != nil {
 		return nil //nolint:nilerr // see above
 	}
-	return a.edit(ctx, func() ([]cats.Change, error) { return a.Records.Render(obj) })
+	return a.edit(ctx, time.Time{}, func() ([]cats.Change, error) { return a.Records.Render(obj) })
 }
 
 // missing returns the keys of rows that must be written and whose bodies are not known, unless they are being read already or were a short

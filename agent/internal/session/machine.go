@@ -92,6 +92,7 @@ func (s *Session) note(n link.Note) {
 	case link.NoteStandby:
 		log.Info("standing by", "holder", n.Reason)
 	case link.NoteRejected:
+		s.metrics.rejected.Inc()
 		log.Warn("object cannot be stored", "type", n.Group.GetType(), "key", n.Key, "reason", n.Reason)
 	case link.NoteGaveUp:
 		log.Error("rows stay different after comparing twice", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())

@@ -62,6 +62,8 @@ type Session struct {
 	// removal, if set before Run, is told what the bridge answers about an account that leaves.
 	removal func(*linkv1.AccountVerdict)
 
+	metrics metrics
+
 	wakeSession, wakeInventory, wakeOperation, wakeActor chan struct{}
 	// clusters are watched by one goroutine for each account.
 	clusters sync.WaitGroup
@@ -122,7 +124,7 @@ func New(cfg Config, accounts []Account) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{
-		cfg: cfg, accounts: map[string]*account{}, dialer: d, core: core, changed: make(chan struct{}), running: map[string]*running{},
+		cfg: cfg, accounts: map[string]*account{}, dialer: d, metrics: newMetrics(), core: core, changed: make(chan struct{}), running: map[string]*running{},
 		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeOperation: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1),
 		state: State{Since: time.Now(), Address: cfg.Address, Refused: map[string]string{}, Problem: "not connected yet"},
 	}
@@ -302,6 +304,10 @@ func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.A
 	case link.CacheBy:
 		if a := s.served(act.Account); a != nil {
 			a.Cluster.CacheBy(act.Policy)
+		}
+	case link.Committed:
+		for _, wait := range act.Waits {
+			s.metrics.commit.Observe(wait.Seconds())
 		}
 	case link.Fetch:
 		started.Go(func() { s.fetch(ctx, act) })
