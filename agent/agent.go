@@ -50,7 +50,11 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	}
 	f.apply(context.Background(), cfg)
 	served, _ := f.present()
-	s, err := session.New(sessionConfig(cfg, identity, o.Log), served)
+	connects, err := sessionConfig(cfg, identity, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := session.New(connects, served)
 	if err != nil {
 		return nil, err
 	}
@@ -62,21 +66,19 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	return &Agent{session: s, fleet: f, reload: r, reader: reader, server: newServer(cfg, s, r, o.Log)}, nil
 }
 
-func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger) session.Config {
-	return session.Config{
+func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger) (session.Config, error) {
+	tls := &cfg.Clouddriver.TLS
+	made := session.Config{
 		Address:   cfg.Clouddriver.Address,
-		Trust:     session.Trust{Pin: cfg.Clouddriver.TLS.Pin, CAFile: cfg.Clouddriver.TLS.CACertFile, ServerName: cfg.Clouddriver.TLS.ServerName},
+		Trust:     session.Trust{Pin: tls.Pin, CAFile: tls.CACertFile, ServerName: tls.ServerName, Proxied: tls.Proxied},
 		Plaintext: cfg.Clouddriver.Insecure,
 		NoProxy:   cfg.Clouddriver.NoProxy,
-		Token: func() (string, error) {
-			token, err := cfg.Clouddriver.Token.Token()
-			return string(token), err
-		},
 		Pauses: session.Pauses{Reconnect: cfg.Kubernetes.Reconnect, Base: cfg.Clouddriver.Backoff.Base, Max: cfg.Clouddriver.Backoff.Max,
 			Multiplier: cfg.Clouddriver.Backoff.Multiplier, Jitter: cfg.Clouddriver.Backoff.Jitter},
 		Agent: identity,
 		Log:   log,
 	}
+	return made, prove(cfg, &made)
 }
 
 // Run serves until ctx ends, then takes its leave from the bridge. It owns every goroutine of the agent.
@@ -104,7 +106,11 @@ func Leave(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 			names = append(names, r.Name)
 		}
 	}
-	if err := session.Leave(ctx, sessionConfig(cfg, describe(cfg), log), names); err != nil {
+	connects, err := sessionConfig(cfg, describe(cfg), log)
+	if err != nil {
+		return err
+	}
+	if err := session.Leave(ctx, connects, names); err != nil {
 		return err
 	}
 	log.Info("accounts have left Clouddriver", "accounts", names)

@@ -20,17 +20,10 @@ type document struct {
 	Clouddriver struct {
 		Grpc     string
 		Insecure bool
-		NoProxy  bool `yaml:"noProxy"`
-		TLS      struct {
-			ServerName string `yaml:"serverName"`
-			CacertFile string `yaml:"cacertFile"`
-			Pin        string
-		} `yaml:"tls"`
-		Auth struct {
-			Token     string
-			TokenFile string `yaml:"tokenFile"`
-		}
-		Backoff struct {
+		NoProxy  bool        `yaml:"noProxy"`
+		TLS      tlsDocument `yaml:"tls"`
+		Auth     authDocument
+		Backoff  struct {
 			BaseDelay  *int64 `yaml:"baseDelay"`
 			MaxDelay   *int64 `yaml:"maxDelay"`
 			Multiplier *float64
@@ -176,27 +169,31 @@ func (b *builder) clouddriver(d *document) {
 	if host, port, err := net.SplitHostPort(out.Address); err != nil || host == "" || !validPort(port) {
 		b.fail("clouddriver.grpc: %q: want host:port, as in spin-clouddriver-grpc:9091, without a scheme", out.Address)
 	}
-	out.TLS = TLS{Pin: strings.ToLower(strings.TrimSpace(in.TLS.Pin)), CACertFile: strings.TrimPrefix(in.TLS.CacertFile, "file://"), ServerName: in.TLS.ServerName}
+	out.TLS = TLS{Pin: strings.ToLower(strings.TrimSpace(in.TLS.Pin)), CACertFile: path(in.TLS.CacertFile), ServerName: in.TLS.ServerName, Proxied: in.TLS.Proxied}
 	if out.TLS.Pin != "" && !pinPattern.MatchString(out.TLS.Pin) {
 		b.fail("clouddriver.tls.pin: %q: want sha256: and 64 hexadecimal digits, the CA pin that `fairlead status` shows", in.TLS.Pin)
 	}
-	if out.TLS.Pin != "" && out.TLS.CACertFile != "" {
+	if out.TLS.Pin == "" && out.TLS.Proxied {
+		b.fail("clouddriver.tls.proxied: needs clouddriver.tls.pin, by which the bridge behind the proxy is known: the CA PIN that `fairlead status` shows")
+	}
+	if out.TLS.Pin != "" && out.TLS.CACertFile != "" && !out.TLS.Proxied {
 		b.warn("clouddriver.tls.cacertFile", "not used, because clouddriver.tls.pin says which CA to trust")
 	}
 	out.Insecure, out.NoProxy = in.Insecure, in.NoProxy
-	switch trust := out.TLS.Pin + out.TLS.CACertFile; {
-	case out.Insecure && trust != "":
+	switch {
+	case out.Insecure && (out.TLS.CACertFile != "" || out.TLS.Proxied):
 		b.fail("clouddriver.insecure: true means plaintext, which contradicts clouddriver.tls; remove one of them")
+	case out.Insecure && out.TLS.Pin != "":
+		b.warn("clouddriver.insecure", "true: everything between this agent and its bridge travels in plaintext; both prove themselves inside the stream")
 	case out.Insecure:
 		b.warn("clouddriver.insecure", "true: everything between this agent and its bridge, token included, travels in plaintext")
 	}
-	b.token(in.Auth.Token, in.Auth.TokenFile)
+	b.identity(&in.Auth, &in.TLS)
 	b.backoff(d)
 }
 
-func (b *builder) token(value, file string) {
+func (b *builder) token(value, file, environment string) {
 	out := &b.config.Clouddriver.Token
-	environment := strings.TrimSpace(b.getenv("FAIRLEAD_TOKEN"))
 	switch {
 	case value != "" && file != "":
 		b.fail("clouddriver.auth.token and tokenFile %q: give one of them", file)
@@ -206,9 +203,9 @@ func (b *builder) token(value, file string) {
 			b.warn("clouddriver.auth", "not used, because the environment holds FAIRLEAD_TOKEN")
 		}
 	case value != "":
-		*out = StaticToken(strings.TrimSpace(value))
+		*out = StaticToken(value)
 	case file != "":
-		*out = FileToken(strings.TrimPrefix(file, "file://"))
+		*out = FileToken(file)
 	default:
 		b.fail("clouddriver.auth.tokenFile: missing; an agent must show who it is: `fairlead token create` prints a token, put it into a file " +
 			"and name the file here, or into the environment as FAIRLEAD_TOKEN")

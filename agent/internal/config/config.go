@@ -60,9 +60,11 @@ type Clouddriver struct {
 	Insecure bool
 	// NoProxy ignores HTTPS_PROXY for the bridge.
 	NoProxy bool
-	Token   TokenSource
-	TLS     TLS
-	Backoff Backoff
+	// Token is the enrolment token, ServiceAccountToken a projected one; at most one of them is set.
+	Token, ServiceAccountToken TokenSource
+	Identity                   Identity
+	TLS                        TLS
+	Backoff                    Backoff
 }
 
 // TLS says how the agent recognises a bridge.
@@ -71,6 +73,8 @@ type TLS struct {
 	Pin        string
 	CACertFile string
 	ServerName string
+	// Proxied: TLS ends before the bridge, which proves itself inside the stream.
+	Proxied bool
 }
 
 // Backoff is the pause before connecting again: Base·Multiplierⁿ, at most Max, ± Jitter.

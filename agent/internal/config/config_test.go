@@ -429,10 +429,10 @@ func TestAMissingTokenIsRefusedAndATokenNeverShows(t *testing.T) {
 	e.write("two", "one two")
 	for content, want := range map[string]string{
 		"": "clouddriver.auth.tokenFile: missing",
-		"clouddriver: {auth: {tokenFile: ROOT/none}}":            "none: no such file or directory; mount the agent's token there",
-		"clouddriver: {auth: {tokenFile: ROOT/empty}}":           "is empty",
-		"clouddriver: {auth: {tokenFile: ROOT/two}}":             "holds more than one word",
-		"clouddriver: {auth: {tokenFile: ROOT/two, token: 'x'}}": "give one of them",
+		"clouddriver: {auth: {tokenFile: ROOT/none}}":                "none: no such file or directory; mount the agent's token there",
+		"clouddriver: {auth: {tokenFile: ROOT/empty}}":               "is empty",
+		"clouddriver: {auth: {tokenFile: ROOT/two}}":                 "holds more than one word",
+		"clouddriver: {auth: {tokenFile: ROOT/two, token: 'flt_x'}}": "give one of them",
 	} {
 		if _, err := e.load(content); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", content, err)

@@ -108,15 +108,20 @@ func clouddriverKeys() map[string]key {
 			"pin":        used(text),
 			"insecureSkipVerify": refused(boolean, "an agent that does not know its bridge would give its token to anybody: "+
 				"set clouddriver.tls.pin to the CA pin that `fairlead status` shows"),
-			"clientCertFile":        later(text),
-			"clientKeyFile":         later(text),
-			"clientKeyFilePassword": later(text),
-			"clientKeyPassword":     later(text),
+			"proxied":               used(boolean),
+			"clientCertFile":        used(text),
+			"clientKeyFile":         used(text),
+			"clientKeyFilePassword": used(text),
+			"clientKeyPassword":     used(text),
+			"clientKeyPasswordFile": used(text),
 		}),
 		"auth": group(map[string]key{
-			"token":     used(text),
-			"tokenFile": used(text),
-			"tokenCommand": laterGroup(map[string]key{
+			"token":                   used(text),
+			"tokenFile":               used(text),
+			"serviceAccountTokenFile": used(text),
+			"certificateFile":         used(text),
+			"certificateSecret":       used(text),
+			"tokenCommand": group(map[string]key{
 				"command": used(text), "args": used(texts), "format": used(text), "refreshIntervalSeconds": used(whole),
 			}),
 		}),

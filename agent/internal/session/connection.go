@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -64,17 +65,18 @@ type dialer struct {
 
 func newDialer(cfg Config) (*dialer, error) {
 	if !cfg.Plaintext {
-		if _, err := cfg.Trust.TLS(cfg.Address); err != nil {
+		if _, err := cfg.Trust.TLS(cfg.Address, nil); err != nil {
 			return nil, err
 		}
 	}
 	return &dialer{cfg: cfg}, nil
 }
 
-func (d *dialer) dial(address string) (*grpc.ClientConn, error) {
+// dial prepares a connection; certificate is the agent's in TLS, nil: none.
+func (d *dialer) dial(address string, certificate *tls.Certificate) (*grpc.ClientConn, error) {
 	transport := insecure.NewCredentials()
 	if !d.cfg.Plaintext {
-		cfg, err := d.cfg.Trust.TLS(address)
+		cfg, err := d.cfg.Trust.TLS(address, func() *tls.Certificate { return certificate })
 		if err != nil {
 			return nil, err
 		}
@@ -85,6 +87,9 @@ func (d *dialer) dial(address string) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(link.MaxFrameBytes), grpc.MaxCallSendMsgSize(link.MaxFrameBytes)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithUserAgent("fairlead-agent/" + d.cfg.Agent.GetVersion()),
+	}
+	if d.cfg.Bearer != nil {
+		options = append(options, grpc.WithPerRPCCredentials(bearer{d.cfg.Bearer, d.cfg.Plaintext}))
 	}
 	if d.cfg.NoProxy {
 		options = append(options, grpc.WithNoProxy())
@@ -120,11 +125,15 @@ const (
 
 // once connects, and returns when the connection is over. The end of asked ends the attempt; what is connected by then lives as serving does.
 func (s *Session) once(asked, serving context.Context, address string) ending {
-	token, err := s.cfg.Token()
+	identity, err := s.show(asked, address)
 	if err != nil {
-		return ending{reason: "enrolment token: " + err.Error()}
+		return ending{reason: err.Error()}
 	}
-	conn, err := s.dialer.dial(address)
+	inTLS := identity.certificate
+	if identity.nonce != nil {
+		inTLS = nil
+	}
+	conn, err := s.dialer.dial(address, inTLS)
 	if err != nil {
 		// An address that a bridge named is forgotten; the configured one stays wrong until somebody changes it.
 		return ending{reason: err.Error(), final: address == s.cfg.Address}
@@ -134,8 +143,14 @@ func (s *Session) once(asked, serving context.Context, address string) ending {
 	c.ctx, c.cancel = context.WithCancel(serving)
 	defer c.cancel()
 	connected := context.AfterFunc(asked, c.cancel)
-	stream, err := c.client.Session(metadata.AppendToOutgoingContext(c.ctx, "authorization", "Bearer "+token))
+	stream, err := c.client.Session(identity.metadata(c.ctx))
+	if err == nil && identity.nonce != nil {
+		late := time.AfterFunc(proofTime, c.cancel)
+		err = s.prove(stream, identity)
+		late.Stop()
+	}
 	if err != nil {
+		s.reject(err)
 		return ending{reason: explain(err)}
 	}
 	if !connected() {
@@ -147,6 +162,9 @@ func (s *Session) once(asked, serving context.Context, address string) ending {
 	})
 	c.owned.Go(func() { c.readSession(stream) })
 	c.owned.Go(func() { c.writeSession(stream) })
+	if identity.certificate != nil && s.cfg.Given == nil {
+		c.owned.Go(func() { c.keepRenewed(address) })
+	}
 	for c.ctx.Err() == nil {
 		select {
 		case secret := <-c.openings:
@@ -230,6 +248,7 @@ func (c *connection) readSession(stream agentv1.AgentService_SessionClient) {
 	for {
 		frame, err := stream.Recv()
 		if err != nil {
+			c.session.reject(err)
 			c.fail(err)
 			return
 		}

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/agent/internal/cluster"
+	"github.com/fairlead/fairlead/agent/internal/identity"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 
 	"github.com/fairlead/fairlead/proto/cats"
+	"github.com/fairlead/fairlead/proto/certfile"
 	"github.com/fairlead/fairlead/proto/link"
 )
 
@@ -46,12 +48,26 @@ type Config struct {
 	// Plaintext speaks without TLS; somebody asked for it explicitly.
 	Plaintext bool
 	NoProxy   bool
-	// Token reads the enrolment token; it is called for each connection, so that a rotated one is found.
+	// Token reads the enrolment token; it is called for each enrolment, so that a rotated one is found.
 	Token func() (string, error)
+	// Credential is what the token is exchanged for; nil: one in memory.
+	Credential *identity.Credential
+	// Given is a client certificate in the place of a token, ServiceAccountToken reads a Kubernetes service-account token.
+	Given               *certfile.Pair
+	ServiceAccountToken func() (string, error)
+	// Bearer is for what stands between agent and bridge; nil: nothing asks for one.
+	Bearer Bearer
 	// Pauses between connections.
 	Pauses Pauses
 	Agent  *linkv1.Agent
 	Log    *slog.Logger
+}
+
+// Bearer gives tokens for what stands between agent and bridge (identity.Command).
+type Bearer interface {
+	Token(ctx context.Context) (string, error)
+	// Forget says that the last one was not taken.
+	Forget()
 }
 
 // Session keeps an agent connected.
@@ -114,6 +130,9 @@ const fetchKeys = 5000
 
 // New checks the configuration. It opens nothing.
 func New(cfg Config, accounts []Account) (*Session, error) {
+	if cfg.Credential == nil {
+		cfg.Credential = identity.NewCredential(nil, cfg.Agent.GetName())
+	}
 	d, err := newDialer(cfg)
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (a *authority) leaf(t *testing.T, expires time.Time, whole bool, names ...s
 // shake lets a client with that trust meet a server with that certificate, over real TLS.
 func shake(t *testing.T, trust Trust, address string, shown tls.Certificate) error {
 	t.Helper()
-	cfg, err := trust.TLS(address)
+	cfg, err := trust.TLS(address, nil)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func TestTrustThatCannotBeIsRefusedByKeyAndWhatToDo(t *testing.T) {
 		{Trust{CAFile: empty}, "b:1", "no PEM certificate in it"},
 		{Trust{}, "bridge", `clouddriver.grpc "bridge": want host:port`},
 	} {
-		if _, err := c.trust.TLS(c.address); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := c.trust.TLS(c.address, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v at %s: %v, want %q", c.trust, c.address, err, c.want)
 		}
 		if _, err := New(Config{Address: c.address, Trust: c.trust}, nil); err == nil || !strings.Contains(err.Error(), c.want) {
