@@ -12,7 +12,6 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"github.com/fairlead/fairlead/agent/internal/execute"
 	"github.com/fairlead/fairlead/agent/internal/memory"
-	"github.com/fairlead/fairlead/agent/internal/secrets"
 	"github.com/fairlead/fairlead/agent/internal/server"
 	"github.com/fairlead/fairlead/agent/internal/session"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -24,7 +23,6 @@ type Agent struct {
 	server  *server.Server
 	fleet   *fleet
 	reload  *reloader
-	reader  *secrets.Reader
 }
 
 // Options of an agent.
@@ -39,13 +37,9 @@ type Options struct {
 // New prepares an agent: it reads credentials and checks what can be checked without a network. An account whose credentials cannot
 // be read is named, and served once they can; the others are served.
 func New(cfg *config.Config, o Options) (*Agent, error) {
-	identity, clouds := describe(cfg), cloud.New(nil)
-	reader, err := secrets.New(secrets.Options{Vault: cfg.Secrets.Vault, Cloud: clouds})
-	if err != nil {
-		return nil, err
-	}
+	identity := describe(cfg)
 	f := &fleet{
-		log: o.Log, reader: reader, cloud: clouds, version: identity.GetVersion(), shared: cluster.NewShared(), schemas: execute.NewSchemas(),
+		log: o.Log, clouds: cloud.New(nil), version: identity.GetVersion(), shared: cluster.NewShared(), schemas: execute.NewSchemas(),
 		changed: make(chan struct{}, 1), settings: settingsOf(cfg), members: map[string]*member{},
 	}
 	f.apply(context.Background(), cfg)
@@ -63,7 +57,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 		o.Log.Warn("no account is configured (kubernetes.accounts); the agent connects and serves none")
 	}
 	r := newReloader(cfg, f, o)
-	return &Agent{session: s, fleet: f, reload: r, reader: reader, server: newServer(cfg, s, r, o.Log)}, nil
+	return &Agent{session: s, fleet: f, reload: r, server: newServer(cfg, s, r, o.Log)}, nil
 }
 
 func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger) (session.Config, error) {
@@ -86,7 +80,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.session.Run(ctx) })
 	g.Go(func() error { return a.server.Run(ctx) })
-	g.Go(func() error { return a.reader.Run(ctx) })
 	g.Go(func() error { return a.fleet.run(ctx) })
 	g.Go(func() error { return a.reload.run(ctx) })
 	g.Go(func() error { memory.Keep(ctx, slog.Default()); return nil })

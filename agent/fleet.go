@@ -7,7 +7,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,11 +28,10 @@ import (
 type fleet struct {
 	log     *slog.Logger
 	tell    func(served []session.Account, removed []string) error
-	reader  *secrets.Reader
 	version string
 	shared  *cluster.Shared
 	schemas *execute.Schemas
-	cloud   *cloud.Cloud
+	clouds  *cloud.Cloud
 	// changed: the session is to be told.
 	changed chan struct{}
 	// watchers follow credentials, one for each account.
@@ -41,7 +39,11 @@ type fleet struct {
 
 	mu       sync.Mutex
 	settings settings
-	members  map[string]*member
+	// reader reads secrets from where vault says; stopReader ends what keeps its tokens alive.
+	reader     *secrets.Reader
+	vault      *secrets.Vault
+	stopReader context.CancelFunc
+	members    map[string]*member
 	// refused are accounts that the configuration names and that cannot be served as it says.
 	refused map[string]string
 	// removed were taken out of the configuration, and the session was not told yet.
@@ -85,6 +87,7 @@ func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
 	others := settingsOf(cfg)
 	same := reflect.DeepEqual(f.settings, others)
 	f.settings = others
+	moved := f.readFrom(cfg.Secrets.Vault)
 	next := make(map[string]*member, len(cfg.Accounts))
 	var fresh []*member
 	for _, account := range cfg.Accounts {
@@ -93,7 +96,7 @@ func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
 		case m == nil:
 			m = f.join(account)
 			fresh = append(fresh, m)
-		case !same || !sameSource(m.account, account):
+		case !same || !sameSource(m.account, account) || moved && account.KubeconfigSecret != nil:
 			m.stopFollowing()
 			was := m
 			m = f.join(account)
@@ -135,6 +138,36 @@ func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
 	f.poke()
 }
 
+// readFrom has secrets read from there; true: that is another place than before. The lock is held.
+func (f *fleet) readFrom(vault *secrets.Vault) bool {
+	if f.reader != nil && reflect.DeepEqual(f.vault, vault) {
+		return false
+	}
+	reader, err := secrets.New(secrets.Options{Vault: vault, Cloud: f.clouds})
+	if err != nil {
+		// The configuration was checked in the same way: a file that it names has changed since.
+		f.log.Error("secrets are read as before", "error", err.Error())
+		return false
+	}
+	f.reader, f.vault = reader, vault
+	f.keepReader()
+	return true
+}
+
+// keepReader keeps the tokens of the present reader alive, once run has begun. The lock is held.
+func (f *fleet) keepReader() {
+	if f.stopReader != nil {
+		f.stopReader()
+	}
+	if f.following == nil || f.reader == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, f.stopReader = context.WithCancel(f.following)
+	reader := f.reader
+	f.watchers.Go(func() { reader.Run(ctx) })
+}
+
 // refuse notes what cannot be served. What was served before stays as it is. The lock is held.
 func (f *fleet) refuse(cfg *config.Config, next map[string]*member) {
 	before := f.refused
@@ -156,7 +189,7 @@ func (f *fleet) refuse(cfg *config.Config, next map[string]*member) {
 func (f *fleet) join(account config.Account) *member {
 	spec := credentials.Spec{InCluster: account.ServiceAccount, File: account.KubeconfigFile, Secret: account.KubeconfigSecret, Context: account.Context}
 	return &member{account: account, keeper: credentials.New(account.Name, spec, credentials.Options{
-		Policy: credentials.Policy{ExecPlugins: f.settings.execPlugins, Cloud: f.cloud}, Secrets: f.reader, Refresh: f.settings.refresh, Log: f.log,
+		Policy: credentials.Policy{ExecPlugins: f.settings.execPlugins, Cloud: f.clouds}, Secrets: f.reader, Refresh: f.settings.refresh, Log: f.log,
 	})}
 }
 
@@ -259,6 +292,7 @@ const gather = 100 * time.Millisecond
 func (f *fleet) run(ctx context.Context) error {
 	f.mu.Lock()
 	f.following = ctx
+	f.keepReader()
 	members := slices.Collect(maps.Values(f.members))
 	f.mu.Unlock()
 	for _, m := range members {
@@ -267,6 +301,9 @@ func (f *fleet) run(ctx context.Context) error {
 	defer func() {
 		f.mu.Lock()
 		f.following = nil
+		if f.stopReader != nil {
+			f.stopReader()
+		}
 		f.mu.Unlock()
 		f.watchers.Wait()
 	}()
@@ -305,79 +342,4 @@ func (f *fleet) serving() []session.Account {
 		}
 	}
 	return list
-}
-
-// standing is how an account stands with its configuration and credentials.
-type standing struct {
-	name   string
-	served *session.Account
-	// waiting: it is served once its credentials can be read.
-	waiting bool
-	// problem of configuration or credentials, in words for a person.
-	problem string
-}
-
-// all returns every account that the configuration names.
-func (f *fleet) all() []standing {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var list []standing
-	for name, m := range f.members {
-		s := standing{name: name, served: m.served, waiting: m.served == nil}
-		var problems []string
-		if p := f.refused[name]; p != "" {
-			problems = append(problems, "its configuration is not in force: "+p)
-		}
-		if _, p := m.keeper.Current(); p != "" {
-			problems = append(problems, p)
-		}
-		if m.problem != "" {
-			problems = append(problems, m.problem)
-		}
-		s.problem = strings.Join(problems, "; ")
-		list = append(list, s)
-	}
-	for name, problem := range f.refused {
-		if f.members[name] == nil {
-			list = append(list, standing{name: name, problem: problem})
-		}
-	}
-	slices.SortFunc(list, func(a, b standing) int { return strings.Compare(a.name, b.name) })
-	return list
-}
-
-// state words a standing for metrics.
-func (s standing) state() string {
-	switch {
-	case s.served != nil && s.problem != "":
-		return "troubled"
-	case s.served != nil:
-		return "served"
-	case s.waiting:
-		return "waiting"
-	default:
-		return "refused"
-	}
-}
-
-// count tells how many accounts are in each state.
-func (f *fleet) count() map[string]int {
-	counts := map[string]int{}
-	for _, s := range f.all() {
-		counts[s.state()]++
-	}
-	return counts
-}
-
-func (f *fleet) hasRefused() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.refused) > 0
-}
-
-// serves tells whether the configuration names any account.
-func (f *fleet) serves() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.members) > 0
 }

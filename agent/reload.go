@@ -140,7 +140,6 @@ func untilRestart(started, cfg *config.Config) []string {
 	}{
 		{"clouddriver", started.Clouddriver, cfg.Clouddriver},
 		{"kubernetes.reconnectTimeoutMs", started.Kubernetes.Reconnect, cfg.Kubernetes.Reconnect},
-		{"secrets.vault", started.Secrets.Vault, cfg.Secrets.Vault},
 		{"server", started.Server, cfg.Server},
 		{"prometheus", started.Prometheus, cfg.Prometheus},
 		{"pprof", started.Pprof, cfg.Pprof},

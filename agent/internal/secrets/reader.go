@@ -56,11 +56,10 @@ func New(o Options) (*Reader, error) {
 }
 
 // Run keeps tokens alive until ctx ends.
-func (r *Reader) Run(ctx context.Context) error {
+func (r *Reader) Run(ctx context.Context) {
 	if r.vault != nil {
 		r.vault.keep(ctx)
 	}
-	return nil
 }
 
 // Read returns the secret as it is now. Errors name the reference.

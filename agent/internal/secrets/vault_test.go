@@ -121,7 +121,7 @@ func (s *server) reader(login Login, edit func(*Vault)) *Reader {
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	var running sync.WaitGroup
-	running.Go(func() { _ = r.Run(ctx) })
+	running.Go(func() { r.Run(ctx) })
 	s.t.Cleanup(func() { stop(); running.Wait() })
 	return r
 }
