@@ -167,6 +167,14 @@ func (b *Bridge) again(acc *bridgeAccount, reason string) {
 	acc.retry.failed(b.now, b.cfg.Rand)
 }
 
+// Fenced tells that somebody found the account's fence to be another one than that of epoch: it is attached again.
+func (b *Bridge) Fenced(now time.Time, account string, epoch uint64) {
+	b.tell(now)
+	if acc := b.accounts[account]; acc != nil && acc.epoch > 0 && acc.epoch == epoch {
+		b.again(acc, whyAgain("fence", true, nil))
+	}
+}
+
 func (b *Bridge) tickAccounts() {
 	for _, acc := range b.order {
 		if acc.epoch == 0 && !acc.standby && acc.retry.due(b.now) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 func (s *Service) Run(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.CheckInterval)
 	defer ticker.Stop()
+	fences := time.NewTicker(min(s.cfg.CheckInterval, fencesInterval))
+	defer fences.Stop()
 	for {
 		changed := s.cfg.Accounts.Changed()
 		s.reconsider()
@@ -28,8 +31,44 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-changed:
 		case <-ticker.C:
 			s.sweepLeftovers(ctx)
+		case <-fences.C:
+			s.compareFences(ctx)
 		}
 	}
+}
+
+// fencesInterval is how soon a session learns that its fence has gone although it writes nothing.
+const fencesInterval = 10 * time.Second
+
+// compareFences finds accounts whose fence is not the session's any more: another bridge attached them, or the database was restored to an
+// older state, in which a writer of that time would be let through. They are attached again.
+func (s *Service) compareFences(ctx context.Context) {
+	before := map[*session]map[string]uint64{}
+	for _, e := range s.all() {
+		before[e] = e.attachedAt()
+	}
+	fences, err := s.cfg.Fences.Fences(ctx)
+	if err != nil {
+		return // what writes will find out, and say it
+	}
+	for e, epochs := range before {
+		instance := e.instance()
+		e.step(func(now time.Time) {
+			for account, epoch := range epochs {
+				// One that was attached since the fences were read has a newer one.
+				if held := fences[account]; e.epochs[account] == epoch && (held.Epoch != epoch || held.Holder != instance) {
+					e.lost(account)
+					e.core.Fenced(now, account, epoch)
+				}
+			}
+		})
+	}
+}
+
+func (e *session) attachedAt() map[string]uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.epochs)
 }
 
 func (s *Service) all() []*session {

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/bridge/internal/cache"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
+	"github.com/fairlead/fairlead/bridge/internal/store"
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
@@ -45,6 +46,7 @@ type Config struct {
 // Fences gives accounts' caching away (store.Store).
 type Fences interface {
 	Attach(ctx context.Context, account, instance string, resumeEpoch uint64) (epoch uint64, continues bool, err error)
+	Fences(ctx context.Context) (map[string]store.Fence, error)
 }
 
 // Service implements fairlead.agent.v1.AgentService.

@@ -49,8 +49,8 @@ type session struct {
 	// that the database did not take.
 	facts   map[string]*linkv1.Facts
 	unsaved map[string]bool
-	// fenced accounts were taken by a session of another bridge.
-	fenced  map[string]bool
+	// fenced accounts were taken by a session of another bridge, or their fence was restored to an older state; since when.
+	fenced  map[string]time.Time
 	agent   *linkv1.Agent
 	greeted bool
 	// judged tells for each declared account whether it was released when the registry answered.
@@ -69,7 +69,7 @@ func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identi
 	e := &session{
 		service: s, id: newSecret()[:12], secret: newSecret(), identity: id, remote: remote(stream.Context()), since: time.Now(), stream: stream,
 		ended: make(chan struct{}), accounts: map[string]bool{}, groups: map[string]map[cats.Group]bool{},
-		facts: map[string]*linkv1.Facts{}, unsaved: map[string]bool{}, fenced: map[string]bool{},
+		facts: map[string]*linkv1.Facts{}, unsaved: map[string]bool{}, fenced: map[string]time.Time{},
 		epochs: map[string]uint64{}, resyncs: map[string]*resync{},
 		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1), wakeTeller: make(chan struct{}, 1),
 	}

@@ -32,6 +32,11 @@ func TestSessionsOnARealServer(t *testing.T) {
 		{"a bridge that drains sends its agents away and lets nobody in", drained},
 		{"facts of an account do not overtake each other, and are stored later if the database is away", facts},
 		{"an agent that does not read holds up nothing", deaf},
+		{"tables that were emptied or edited by hand are healed by the checks", healing},
+		{"a database restored from an hour ago is healed, and no writer of that hour comes through", restore},
+		{"rows of polling go once the snapshot is complete, and again when a late poll brings them", takeover},
+		{"a released account is polling's until it is resumed", released},
+		{"a resync on demand looks at bodies and waits until all agrees", resynced},
 		{"a session ends and routing goes on while the cache is full and the database stands still", standstill},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, server.Database(t), server.PID) })

@@ -85,21 +85,34 @@ func (e *session) attachAgain(account string) {
 // isFenced remembers that another bridge took an account. The lock is held.
 func (e *session) isFenced(account string, err error) {
 	if errors.Is(err, cache.ErrFenced) {
-		e.fenced[account] = true
+		e.lost(account)
 	}
 }
+
+// lost remembers when an account was found to be somebody else's. The lock is held.
+func (e *session) lost(account string) {
+	if _, known := e.fenced[account]; !known {
+		e.fenced[account] = time.Now()
+	}
+}
+
+// elsewhereWait is how long the registry may take to learn which bridge serves an account: a poll, with room to spare.
+const elsewhereWait = 3 * time.Second
 
 // takenBy is the bridge that took an account from this session and still serves it. Without that, two bridges whose agents serve the same
 // account would take it from each other for ever.
 func (e *session) takenBy(account string) (bridge string) {
 	e.mu.Lock()
-	fenced := e.fenced[account]
+	since, fenced := e.fenced[account]
 	e.mu.Unlock()
 	if !fenced {
 		return ""
 	}
 	if known, _ := e.service.cfg.Accounts.Get(account); len(known.Elsewhere) > 0 {
 		return known.Elsewhere[0]
+	}
+	if time.Since(since) < elsewhereWait {
+		return "(which one is not known yet)"
 	}
 	e.mu.Lock()
 	delete(e.fenced, account)
@@ -111,7 +124,8 @@ func (e *session) takenBy(account string) (bridge string) {
 func (*Service) taken(e *session, account string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.fenced[account]
+	_, fenced := e.fenced[account]
+	return fenced
 }
 
 // takeBack attaches accounts again that another bridge took and no longer serves.

@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
 	"github.com/fairlead/fairlead/bridge/internal/session"
+	"github.com/fairlead/fairlead/bridge/internal/store"
 	"github.com/fairlead/fairlead/bridge/internal/store/storetest"
 	"github.com/fairlead/fairlead/proto/cats"
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
@@ -33,6 +34,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience bounds waits that end by a condition.
 const patience = 30 * time.Second
 
+// checkInterval makes checks come so soon that tests can wait for them.
+const checkInterval = 200 * time.Millisecond
+
+// sleepChecks gives checks the time to find what they should not: a few intervals, in which nothing must happen.
+func (w *world) sleepChecks() { time.Sleep(5 * checkInterval) }
+
 // world is a bridge's session service with everything real behind it: database, registry, tokens, cache, router.
 type world struct {
 	t        *testing.T
@@ -40,6 +47,7 @@ type world struct {
 	tokens   *identity.Tokens
 	registry *accounts.Registry
 	router   *operations.Router
+	store    *store.Store
 	cache    *cache.Writer
 	service  *session.Service
 	log      *journal
@@ -71,6 +79,7 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	w := &world{t: t, db: d, log: &journal{}}
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := d.Open(t)
+	w.store = s
 	limits.Store, limits.Log = s, log
 	writer := cache.New(limits)
 	w.cache = writer
@@ -82,8 +91,8 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Log: log}), Accounts: w.registry, Fences: s, Cache: writer, Router: w.router, Log: log})
-	w.run(writer.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
+	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Log: log}), Accounts: w.registry, Fences: s, Cache: writer, Router: w.router, CheckInterval: checkInterval, Log: log})
+	w.run(writer.Run, w.service.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
 	w.serve()
 	w.until("the registry is complete", w.registry.Complete)
 	w.tokenID, w.token, err = w.tokens.Create(t.Context(), []string{"*"}, 0, "test")

@@ -61,13 +61,18 @@ func refuseReleased(ctx context.Context, tx *sql.Tx, account, instance string) e
 	return nil
 }
 
-// Epochs returns the epochs of all accounts.
-func (s *Store) Epochs(ctx context.Context) (map[string]uint64, error) {
+// Fences returns the fences of all accounts.
+func (s *Store) Fences(ctx context.Context) (map[string]Fence, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT account, epoch, holder FROM fairlead_fence`)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("fences: %w", err)
 	}
-	held, err := collectFences(rows)
+	return collectFences(rows)
+}
+
+// Epochs returns the epochs of all accounts.
+func (s *Store) Epochs(ctx context.Context) (map[string]uint64, error) {
+	held, err := s.Fences(ctx)
 	if err != nil {
 		return nil, err
 	}
