@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-
 	"syscall"
 )
 
@@ -22,7 +21,7 @@ func release() error {
 	if err != nil {
 		return err
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return err
 	}
@@ -38,25 +37,49 @@ func release() error {
 	return nil
 }
 
-// constant finds what is mapped of a file and cannot be written, in the form of proc(5)'s maps.
-func constant(maps io.Reader, file string) (areas []area, err error) {
-	lines := bufio.NewScanner(maps)
-	for lines.Scan() {
-		// 00400000-01dcc000 r-xp 00000000 fe:00 11356003    /usr/bin/fairlead-agent
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 6 || strings.Join(fields[5:], " ") != file || len(fields[1]) < 4 || fields[1][0] != 'r' || fields[1][1] != '-' {
-			continue
+// constant finds what is mapped of a file, cannot be written and is as in the file, in proc(5)'s smaps. The last is no matter of course: the
+// dynamic linker writes addresses into some pages before it makes them constant, and to give these back would lose them.
+func constant(smaps io.Reader, file string) (areas []area, err error) {
+	var candidate *area
+	unchanged := map[string]bool{}
+	done := func() {
+		if candidate != nil && unchanged["Anonymous:"] && unchanged["Swap:"] {
+			areas = append(areas, *candidate)
 		}
-		from, to, _ := strings.Cut(fields[0], "-")
-		start, err := strconv.ParseUint(from, 16, 64)
-		if err != nil {
-			return nil, fmt.Errorf("maps: %q: %w", lines.Text(), err)
-		}
-		end, err := strconv.ParseUint(to, 16, 64)
-		if err != nil || end <= start {
-			return nil, fmt.Errorf("maps: %q is no area", lines.Text())
-		}
-		areas = append(areas, area{uintptr(start), uintptr(end - start)})
+		candidate = nil
+		clear(unchanged)
 	}
+	lines := bufio.NewScanner(smaps)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) >= 2 && strings.HasSuffix(fields[0], ":"):
+			// Anonymous:             0 kB
+			unchanged[fields[0]] = fields[1] == "0"
+		case len(fields) >= 2 && strings.Contains(fields[0], "-"):
+			done()
+			// 00400000-01dcc000 r-xp 00000000 fe:00 11356003    /usr/bin/fairlead-agent
+			if len(fields) < 6 || strings.Join(fields[5:], " ") != file || len(fields[1]) < 4 || fields[1][:2] != "r-" {
+				continue
+			}
+			if candidate, err = parseArea(fields[0]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	done()
 	return areas, lines.Err()
+}
+
+func parseArea(text string) (*area, error) {
+	from, to, _ := strings.Cut(text, "-")
+	start, err := strconv.ParseUint(from, 16, 64)
+	if err != nil {
+		return nil, fmt.Errorf("smaps: area %q: %w", text, err)
+	}
+	end, err := strconv.ParseUint(to, 16, 64)
+	if err != nil || end <= start {
+		return nil, fmt.Errorf("smaps: %q is no area", text)
+	}
+	return &area{uintptr(start), uintptr(end - start)}, nil
 }
