@@ -111,9 +111,7 @@ func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
 			m.account = account
 		}
 		if m.served != nil {
-			declared := *m.served
-			declared.Declared = account.Link()
-			m.served = &declared
+			m.declare()
 		}
 		next[account.Name] = m
 	}
@@ -241,6 +239,8 @@ func (f *fleet) renew(m *member, access *credentials.Access) {
 		err := m.cluster.Renew(access)
 		if err == nil {
 			m.problem = ""
+			m.declare()
+			f.poke()
 			return
 		}
 		if !errors.Is(err, cluster.ErrOtherServer) {
@@ -264,11 +264,19 @@ func (f *fleet) rebuild(m *member, access *credentials.Access) {
 	}
 	m.cluster, m.stale, m.problem = c, false, ""
 	m.served = &session.Account{
-		Declared: a.Link(),
 		Records:  cats.NewInventory(a.Name, cats.Options{OnlySpinnakerManaged: a.OnlySpinnakerManaged, AllApplicationRelationships: a.CacheAllApplicationRelationships}),
 		Cluster:  c,
 		Executor: execute.New(c, execute.Options{Log: f.log, Schemas: f.schemas, ServerSide: f.settings.serverSide}),
 	}
+	m.declare()
+}
+
+// declare has the session declare the account as it is now.
+func (m *member) declare() {
+	next := *m.served
+	next.Declared = m.account.Link()
+	next.Declared.Cluster = m.cluster.Identity()
+	m.served = &next
 }
 
 // complain notes that credentials cannot be used. The lock is held.

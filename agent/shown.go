@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"runtime"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -29,7 +30,7 @@ func newServer(cfg *config.Config, s *session.Session, r *reloader, log *slog.Lo
 	}
 	return server.New(o, server.Sources{
 		Ready:      func() []server.Check { return ready(s) },
-		Accounts:   func() []server.Account { return shown(r.fleet.all()) },
+		Accounts:   func() []server.Account { return shown(r.fleet.all(), s.State().Refused) },
 		Operations: func() []server.Operation { return operations(s) },
 		Config:     r.shown,
 		Metrics:    metrics,
@@ -47,9 +48,12 @@ func ready(s *session.Session) []server.Check {
 	return checks
 }
 
-func shown(all []standing) []server.Account {
+func shown(all []standing, refused map[string]string) []server.Account {
 	list := make([]server.Account, 0, len(all))
 	for _, a := range all {
+		if reason := refused[a.name]; reason != "" {
+			a.problem = strings.TrimPrefix(a.problem+"; the bridge refuses the account: "+reason, "; ")
+		}
 		shown := server.Account{Config: server.AccountConfig{Name: a.name}, State: server.AccountState{Name: server.StateConfigLoaded, Error: a.problem}}
 		if a.served != nil {
 			shownCluster(&shown, a)

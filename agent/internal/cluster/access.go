@@ -2,10 +2,16 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +26,9 @@ import (
 
 // route is one way to an API server, with the credentials of one moment.
 type route struct {
-	server        string
+	server string
+	// identity tells the cluster apart.
+	identity      []string
 	authenticated http.RoundTripper
 	// base is underneath it.
 	base   *http.Transport
@@ -137,8 +145,32 @@ func newRoute(account config.Account, access *rest.Config, noProxy bool) (*route
 	if err != nil {
 		return nil, fmt.Errorf("credentials for API server %s: %w", server, err)
 	}
-	return &route{server: strings.TrimSuffix(server.String(), "/"), authenticated: authenticated, base: base, dialer: dialer}, nil
+	address := strings.TrimSuffix(server.String(), "/")
+	return &route{server: address, identity: identify(c, address), authenticated: authenticated, base: base, dialer: dialer}, nil
 }
+
+// identify tells clusters apart: by the authorities that may have issued the API server's certificate, else by its address.
+func identify(c *rest.Config, server string) []string {
+	content := c.CAData
+	if len(content) == 0 && c.CAFile != "" {
+		content, _ = os.ReadFile(c.CAFile) // it was read a moment ago
+	}
+	var list []string
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
+			sum := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
+			list = append(list, "ca:"+hex.EncodeToString(sum[:]))
+		}
+	}
+	if len(list) == 0 {
+		return []string{"host:" + server}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// Identity tells the account's cluster apart from others (linkv1.Account.cluster).
+func (c *Cluster) Identity() []string { return c.connection.routes.present.Load().identity }
 
 // Renew takes other credentials, without an effect on what is under way. ErrOtherServer: they are for another cluster, and nothing was changed.
 func (c *Cluster) Renew(access *credentials.Access) error { return c.connection.routes.renew(access) }

@@ -37,6 +37,9 @@ func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, scope Scope
 			reason = r.refuseReleased(d.GetName())
 		}
 		if reason == "" {
+			reason = r.contest(agent, d)
+		}
+		if reason == "" {
 			seen[store.Folded(d.GetName())] = d.GetName()
 			var err error
 			if reason, err = r.declare(ctx, agent, policy.completes(d)); err != nil {

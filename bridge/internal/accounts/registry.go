@@ -69,6 +69,8 @@ type Registry struct {
 	stored uint64
 	// Accounts that Clouddriver polls itself, and since when.
 	released map[string]time.Time
+	// contested names were refused to an agent because another one serves a cluster of that name.
+	contested map[string]bool
 	// Removals under way here, by account.
 	removing map[string]bool
 	// Sessions of this bridge, by account. They stay when an account goes, in case it comes again.
@@ -95,7 +97,7 @@ type account struct {
 // New returns a registry that knows nothing yet; Run makes it read.
 func New(o Options) *Registry {
 	return &Registry{
-		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{},
+		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, contested: map[string]bool{},
 		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
 	}
 }

@@ -81,8 +81,8 @@ func (s *Service) all() []*session {
 	return list
 }
 
-// reconsider has sessions ask the registry again whose accounts it sees differently by now: one was released or resumed, or is not known any
-// more although its agent declares it, as after a restore of the database.
+// reconsider has sessions ask the registry again whose accounts it sees differently by now: one was released or resumed, is not known any
+// more although its agent declares it, as after a restore of the database, or was refused because another agent served it that has gone.
 func (s *Service) reconsider() {
 	if !s.cfg.Accounts.Complete() {
 		return
@@ -94,7 +94,7 @@ func (s *Service) reconsider() {
 		for account, was := range e.judged {
 			_, is := released[account]
 			_, known := s.cfg.Accounts.Get(account)
-			if is != was || e.accounts[account] && !known {
+			if is != was || e.accounts[account] && !known || s.cfg.Accounts.Vacated(account) {
 				stale = true
 				break
 			}

@@ -917,8 +917,11 @@ type Account struct {
 	RequiredGroupMembership          []string          `protobuf:"bytes,14,rep,name=required_group_membership,json=requiredGroupMembership,proto3" json:"required_group_membership,omitempty"`
 	CachingPolicies                  []*CachingPolicy  `protobuf:"bytes,15,rep,name=caching_policies,json=cachingPolicies,proto3" json:"caching_policies,omitempty"`
 	CacheAllApplicationRelationships bool              `protobuf:"varint,16,opt,name=cache_all_application_relationships,json=cacheAllApplicationRelationships,proto3" json:"cache_all_application_relationships,omitempty"`
-	unknownFields                    protoimpl.UnknownFields
-	sizeCache                        protoimpl.SizeCache
+	// What tells the account's cluster apart: "ca:" and the SHA-256 of a certificate's public key for each authority that its API server's
+	// certificate may come from, or "host:" and the API server's URL where none is given. Clusters of which none is the same are two. Empty: not told.
+	Cluster       []string `protobuf:"bytes,17,rep,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -1061,6 +1064,13 @@ func (x *Account) GetCacheAllApplicationRelationships() bool {
 		return x.CacheAllApplicationRelationships
 	}
 	return false
+}
+
+func (x *Account) GetCluster() []string {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
 }
 
 type Roles struct {
@@ -5277,7 +5287,7 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x04zone\x18\x05 \x01(\tR\x04zone\"8\n" +
 	"\x06Resume\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xba\x06\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd4\x06\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -5298,7 +5308,8 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\vpermissions\x18\r \x03(\v2*.fairlead.link.v1.Account.PermissionsEntryR\vpermissions\x12:\n" +
 	"\x19required_group_membership\x18\x0e \x03(\tR\x17requiredGroupMembership\x12J\n" +
 	"\x10caching_policies\x18\x0f \x03(\v2\x1f.fairlead.link.v1.CachingPolicyR\x0fcachingPolicies\x12M\n" +
-	"#cache_all_application_relationships\x18\x10 \x01(\bR cacheAllApplicationRelationships\x1aW\n" +
+	"#cache_all_application_relationships\x18\x10 \x01(\bR cacheAllApplicationRelationships\x12\x18\n" +
+	"\acluster\x18\x11 \x03(\tR\acluster\x1aW\n" +
 	"\x10PermissionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.fairlead.link.v1.RolesR\x05value:\x028\x01\"\x1d\n" +
