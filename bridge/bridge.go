@@ -139,7 +139,7 @@ func (b *Bridge) build() error {
 	}
 	b.admin, err = admin.New(admin.Options{
 		Address: cfg.Admin.Address, TokenFile: cfg.Admin.TokenFile, Version: b.version, Bridge: cfg.Name, Started: b.started,
-		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
+		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, People: b.trust.people, Trail: b.store, Rotate: b.rotate, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
 		Runner: b.runner, Problems: b.problems, Totals: b.totals, Ready: b.isReady, Log: b.log,
 	})
 	if err != nil {

@@ -151,6 +151,11 @@ func (b *Bridge) trustProblems() (list []string) {
 	return list
 }
 
+// rotate seals everything that is stored encrypted with the newest key.
+func (b *Bridge) rotate(ctx context.Context) (id string, sealed int, err error) {
+	return identity.Rotate(ctx, b.store, b.key)
+}
+
 const (
 	keysInterval  = 10 * time.Second
 	auditInterval = time.Hour

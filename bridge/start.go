@@ -19,6 +19,12 @@ func ConfigKeys() []config.Key { return config.Keys() }
 // CreateKey makes a key file; it never replaces one.
 func CreateKey(file string) error { return identity.CreateKey(file) }
 
+// AddKey adds a new key to a key file and returns its id.
+func AddKey(file string) (string, error) { return identity.AddKey(file) }
+
+// DropKeys leaves the newest key alone in a key file and returns the ids of the others.
+func DropKeys(file string) ([]string, error) { return identity.DropKeys(file) }
+
 // NewLog makes the log that the configuration asks for.
 func NewLog(cfg *config.Config, out io.Writer) *slog.Logger {
 	var level slog.Level

@@ -52,8 +52,37 @@ func command() *cobra.Command {
 	key := &cobra.Command{Use: "key", Short: "The key that seals what bridges keep in the database"}
 	key.AddCommand(&cobra.Command{Use: "create FILE", Short: "Make a key file; never replaces one", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return bridge.CreateKey(args[0]) }})
+	key.AddCommand(
+		&cobra.Command{Use: "add FILE", Short: "Add a new key to a key file; it seals from then on, the former keys still open", Args: cobra.ExactArgs(1),
+			RunE: func(c *cobra.Command, args []string) error {
+				id, err := bridge.AddKey(args[0])
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(c.OutOrStdout(), "Key %s was added. Give every bridge the file as it is now, then seal everything with the new key: fairlead key rotate\n", id)
+				return err
+			}},
+		dropCommand())
 	root.AddCommand(config, key)
 	return root
+}
+
+func dropCommand() *cobra.Command {
+	var yes bool
+	drop := &cobra.Command{Use: "drop FILE", Short: "Leave the newest key alone in a key file, once \"fairlead key rotate\" has sealed everything with it", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if !yes {
+				return fmt.Errorf("what only the former keys of %s can open would be lost; run \"fairlead key rotate\" first, then say --yes", args[0])
+			}
+			dropped, err := bridge.DropKeys(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "Keys that went: %s\n", strings.Join(dropped, ", "))
+			return err
+		}}
+	drop.Flags().BoolVar(&yes, "yes", false, "do it")
+	return drop
 }
 
 func run(ctx context.Context, file string, errors io.Writer) error {

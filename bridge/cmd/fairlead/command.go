@@ -34,7 +34,7 @@ func command() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.bridge, "bridge", cmp.Or(os.Getenv("FAIRLEAD_BRIDGE"), defaultBridge), "admin address of a bridge (FAIRLEAD_BRIDGE)")
-	flags.StringVar(&o.tokenFile, "token-file", os.Getenv("FAIRLEAD_ADMIN_TOKEN_FILE"), "file with the bridge's admin token (FAIRLEAD_ADMIN_TOKEN_FILE)")
+	flags.StringVar(&o.tokenFile, "token-file", os.Getenv("FAIRLEAD_ADMIN_TOKEN_FILE"), "file with a token: the bridge's admin.tokenFile, or your own (FAIRLEAD_ADMIN_TOKEN_FILE)")
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json for programs")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if o.output != "table" && o.output != "json" {
@@ -42,7 +42,7 @@ func command() *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(statusCommand(o), accountsCommand(o), tokenCommand(o), kubectlCommand(o))
+	root.AddCommand(statusCommand(o), accountsCommand(o), tokenCommand(o), agentCommand(o), keyCommand(o), auditCommand(o), kubectlCommand(o))
 	return root
 }
 
@@ -101,7 +101,7 @@ func (o *options) explain(err error) error {
 	}
 	switch {
 	case failure.Code() == connect.CodeUnauthenticated:
-		return fmt.Errorf("the bridge at %s does not know the token of %s: use the file of that bridge's admin.tokenFile", o.bridge, o.tokenFile)
+		return fmt.Errorf("the bridge at %s does not know the token of %s: use the file of that bridge's admin.tokenFile, or a token of \"fairlead token create --role ROLE\" that has not ended", o.bridge, o.tokenFile)
 	case failure.Code() == connect.CodeUnimplemented || failure.Code() == connect.CodeUnknown && strings.Contains(failure.Message(), "content-type"):
 		return fmt.Errorf("what answers at %s is not a bridge's admin API (%s): --bridge names its admin.address, by default port 8082", o.bridge, failure.Message())
 	case !connect.IsWireError(err) && failure.Code() == connect.CodeUnavailable:

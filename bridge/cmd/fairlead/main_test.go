@@ -92,7 +92,7 @@ func TestOperatorsTalkToARealBridge(t *testing.T) {
 	contains("token list", "revoked")
 	fails("token revoke nothing", `token "nothing": no such token`)
 	fails("token create --accounts a/b", `pattern "a/b"`)
-	fails("token create", `required flag(s) "accounts"`)
+	fails("token create", `--accounts: is not set`)
 
 	d.Exec(t, `INSERT INTO fairlead_account VALUES ('prod', 'prod', '{"name":"prod"}', '{"serverVersion":"v1.34.2","namespaces":["a","b"]}', 'agent-1', 1000, FALSE, 1)`)
 	b.Until("the bridge knows the account", func() bool { out, _, _ := fairlead(t, "accounts", "list"); return strings.Contains(out, "prod") })

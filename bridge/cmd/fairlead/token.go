@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -21,19 +23,28 @@ func tokenCommand(o *options) *cobra.Command {
 func createTokenCommand(o *options) *cobra.Command {
 	var accounts []string
 	var ttl time.Duration
-	var description string
+	var description, role string
+	var uses uint32
 	create := &cobra.Command{
-		Use: "create --accounts PATTERN,…", Short: "Make an enrolment token; it is shown this once", Args: cobra.NoArgs,
+		Use: "create --accounts PATTERN,…", Short: "Make an enrolment token, or one for a person (--role); it is shown this once", Args: cobra.NoArgs,
+		Long: "Makes a token. Without --role it is an agent's: who holds it may serve the accounts that the patterns cover, and no others. An agent exchanges it\n" +
+			"at each start for a certificate of 24 hours, so it may be kept in its Secret; \"fairlead token revoke\" ends what it opened within seconds.\n\n" +
+			"With --uses it is good for so many agents, each of which must keep its certificate (clouddriver.auth.certificateFile or certificateSecret),\n" +
+			"and --ttl is the time in which they have to come. Without --uses access itself ends after --ttl.\n\n" +
+			"With --role it is a person's: viewer, account-manager (of --accounts), operator.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if ttl < 0 || ttl > 0 && ttl < time.Second {
 				return fmt.Errorf("--ttl: %s is shorter than a second; leave it out for a token that does not expire", ttl)
+			}
+			if role == "" && len(accounts) == 0 {
+				return errors.New("--accounts: is not set; name the accounts that the agent may serve, * for any characters, or --role for a person's token")
 			}
 			client, err := o.client()
 			if err != nil {
 				return err
 			}
 			response, err := client.CreateToken(c.Context(), connect.NewRequest(&adminv1.CreateTokenRequest{
-				Accounts: accounts, TtlSeconds: uint64(ttl / time.Second), Description: description, //nolint:gosec // not negative
+				Accounts: accounts, TtlSeconds: uint64(ttl / time.Second), Description: description, Uses: uses, Role: role, //nolint:gosec // not negative
 			}))
 			if err != nil {
 				return err
@@ -41,6 +52,10 @@ func createTokenCommand(o *options) *cobra.Command {
 			return o.print(c.OutOrStdout(), response.Msg, func(w io.Writer) {
 				row(w, "TOKEN", response.Msg.GetToken())
 				row(w, "ID", response.Msg.GetId())
+				if role != "" {
+					fmt.Fprintf(w, "\nA person with this token is %s. It is not shown again. Put it into a file that only they can read, and name the file by --token-file.\n", roleOf(role, accounts))
+					return
+				}
 				row(w, "CA PIN", response.Msg.GetCaPin())
 				fmt.Fprintf(w, "\nAn agent with this token may serve the accounts %s.\nIt is not shown again. Give it to the agent with the pin: clouddriver.auth.tokenFile and clouddriver.tls.pin.\n", strings.Join(accounts, ", "))
 			})
@@ -49,8 +64,17 @@ func createTokenCommand(o *options) *cobra.Command {
 	create.Flags().StringSliceVar(&accounts, "accounts", nil, "accounts that the agent may serve; * stands for any characters")
 	create.Flags().DurationVar(&ttl, "ttl", 0, "how long it is good for, for instance 720h; 0: for ever")
 	create.Flags().StringVar(&description, "description", "", "what it is for")
-	_ = create.MarkFlagRequired("accounts") // fails only for a flag that is not there
+	create.Flags().Uint32Var(&uses, "uses", 0, "how many agents may enrol with it; 0: any number")
+	create.Flags().StringVar(&role, "role", "", "make it a person's: viewer, account-manager or operator")
 	return create
+}
+
+// roleOf words what a person's token allows.
+func roleOf(role string, accounts []string) string {
+	if len(accounts) == 0 {
+		return role
+	}
+	return role + " of the accounts " + strings.Join(accounts, ", ")
 }
 
 func listTokensCommand(o *options) *cobra.Command {
@@ -75,7 +99,7 @@ func printTokens(w io.Writer, tokens []*adminv1.Token, now time.Time) {
 		fmt.Fprintln(w, "There is no enrolment token; \"fairlead token create --accounts PATTERN\" makes one.")
 		return
 	}
-	row(w, "ID", "ACCOUNTS", "CREATED", "EXPIRES", "LAST USED", "DESCRIPTION")
+	row(w, "ID", "FOR", "ACCOUNTS", "USES", "CREATED", "EXPIRES", "LAST USED", "DESCRIPTION")
 	for _, t := range tokens {
 		expires, used := until(t.GetExpires(), now), "never"
 		if t.GetRevoked() {
@@ -84,7 +108,11 @@ func printTokens(w io.Writer, tokens []*adminv1.Token, now time.Time) {
 		if t.GetLastUsed() != nil {
 			used = ago(t.GetLastUsed(), now)
 		}
-		row(w, t.GetId(), some(t.GetAccounts()), ago(t.GetCreated(), now), expires, used, t.GetDescription())
+		uses, whose := "any", cmp.Or(t.GetRole(), "agents")
+		if t.GetUses() > 0 {
+			uses = fmt.Sprintf("%d of %d", t.GetUsed(), t.GetUses())
+		}
+		row(w, t.GetId(), whose, some(t.GetAccounts()), uses, ago(t.GetCreated(), now), expires, used, t.GetDescription())
 	}
 }
 

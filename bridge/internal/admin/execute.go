@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/fairlead/fairlead/bridge/internal/kubectl"
+	"github.com/fairlead/fairlead/bridge/internal/operations"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
 )
 
@@ -22,6 +24,13 @@ const (
 // Execute implements the service: kubectl's text and exit code, as Clouddriver would see them.
 func (s *Server) Execute(ctx context.Context, r *connect.Request[adminv1.ExecuteRequest], stream *connect.ServerStream[adminv1.ExecuteResponse]) error {
 	m, out := r.Msg, &frames{stream: stream}
+	c, err := s.changes(ctx, r.Spec().Procedure, m)
+	if err == nil {
+		err = s.allow(ctx, c)
+	}
+	if err != nil {
+		return err
+	}
 	if m.GetAccount() == "" {
 		return connect.NewError(connect.CodeInvalidArgument, errors.New("account: is empty"))
 	}
@@ -33,17 +42,28 @@ func (s *Server) Execute(ctx context.Context, r *connect.Request[adminv1.Execute
 		stdout, stderr, exit := kubectl.Render(op, nil, err)
 		return out.end(stdout, stderr, exit)
 	}
+	verb, target := operations.Describe(op)
+	c.detail = strings.TrimSpace(verb + " " + target)
 	timeout := time.Duration(min(m.GetTimeoutMs(), uint64(maximumTimeout.Milliseconds()))) * time.Millisecond //nolint:gosec // bounded
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(timeout, defaultTimeout))
 	defer cancel()
 	began := time.Now()
 	outcome, err := s.o.Runner.Run(ctx, m.GetAccount(), op, mutation, out)
+	stdout, stderr, exit := kubectl.Render(op, outcome, err)
+	s.audit(ctx, c, failed(exit))
 	if out.err != nil {
 		return out.err // the caller is gone
 	}
-	stdout, stderr, exit := kubectl.Render(op, outcome, err)
 	s.o.Log.Info("operator's command ended", "account", m.GetAccount(), "mutation", mutation, "exit", exit, "duration", time.Since(began))
 	return out.end(stdout, stderr, exit)
+}
+
+// failed is what the audit trail says of an exit code. kubectl's own words may quote what was sent.
+func failed(exit int) error {
+	if exit == 0 {
+		return nil
+	}
+	return fmt.Errorf("exit code %d", exit)
 }
 
 // frames writes output as frames. It is used by one goroutine at a time.

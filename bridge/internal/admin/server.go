@@ -1,7 +1,7 @@
 // Package admin is what operators, probes and the command line call on a bridge: the admin API (Connect), health endpoints
 // and profiles.
 //
-// Everything but the health endpoints needs the token of a file that the bridge makes. Answers come from what the bridge knows, so that
+// Everything but the health endpoints needs a token: that of a file that the bridge makes, one with a role, or an identity provider's. Answers come from what the bridge knows, so that
 // they come while the database is away; only what changes something, and lists of tokens, need it.
 package admin
 
@@ -50,6 +50,14 @@ type Options struct {
 	Pin      func() string
 	Accounts *accounts.Registry
 	Tokens   *identity.Tokens
+	// People knows tokens of an identity provider; nil: none is set up.
+	People *identity.Issuers
+	Trail  Trail
+	// Rotate seals everything with the newest key; Keys are the key file's ids, the sealing one last.
+	Rotate func(context.Context) (id string, sealed int, err error)
+	Keys   func() []string
+	// AgentsAddress is where agents dial; "": the configuration does not tell.
+	AgentsAddress string
 	// Epochs asks the database for the epochs of all accounts.
 	Epochs   func(context.Context) (map[string]uint64, error)
 	Sessions func() []*adminv1.Session
@@ -66,8 +74,6 @@ type Options struct {
 
 // Server answers operators and probes.
 type Server struct {
-	adminv1connect.UnimplementedAdminServiceHandler
-
 	o     Options
 	token string
 }
@@ -96,15 +102,16 @@ func (s *Server) Handler() http.Handler {
 	guarded := http.NewServeMux()
 	guarded.Handle(adminv1connect.NewAdminServiceHandler(s,
 		connect.WithReadMaxBytes(maximumRequestBytes),
+		connect.WithInterceptors(roles{s}),
 		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, p any) error {
 			s.o.Log.Error("panic in a call", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
 			return connect.NewError(connect.CodeInternal, errors.New("the bridge failed on this call, see its log"))
 		})))
-	guarded.HandleFunc("/debug/pprof/", pprof.Index)
-	guarded.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	guarded.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	guarded.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	guarded.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	guarded.HandleFunc("/debug/pprof/", operators(pprof.Index))
+	guarded.HandleFunc("/debug/pprof/cmdline", operators(pprof.Cmdline))
+	guarded.HandleFunc("/debug/pprof/profile", operators(pprof.Profile))
+	guarded.HandleFunc("/debug/pprof/symbol", operators(pprof.Symbol))
+	guarded.HandleFunc("/debug/pprof/trace", operators(pprof.Trace))
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/livez", s.livez)

@@ -19,7 +19,7 @@ import (
 
 // GetStatus implements the service.
 func (s *Server) GetStatus(context.Context, *connect.Request[adminv1.GetStatusRequest]) (*connect.Response[adminv1.GetStatusResponse], error) {
-	totals := s.o.Totals()
+	totals, keys := s.o.Totals(), s.o.Keys()
 	problems := s.o.Problems()
 	if ready, reason := s.o.Ready(); !ready {
 		problems = append(problems, reason)
@@ -28,6 +28,7 @@ func (s *Server) GetStatus(context.Context, *connect.Request[adminv1.GetStatusRe
 		Version: s.o.Version, Bridge: s.o.Bridge, Started: timestamppb.New(s.o.Started), CaPin: s.o.Pin(),
 		Sessions: s.o.Sessions(), Problems: problems,
 		RowsWritten: totals.Rows, LinksWritten: totals.Links, Operations: totals.Operations,
+		AgentsAddress: s.o.AgentsAddress, SealingKey: keys[len(keys)-1], FormerKeys: keys[:len(keys)-1],
 	}), nil
 }
 
@@ -89,21 +90,19 @@ func (s *Server) RemoveAccount(ctx context.Context, r *connect.Request[adminv1.R
 
 // CreateToken implements the service.
 func (s *Server) CreateToken(ctx context.Context, r *connect.Request[adminv1.CreateTokenRequest]) (*connect.Response[adminv1.CreateTokenResponse], error) {
-	if err := identity.CheckPatterns(r.Msg.GetAccounts()); err != nil {
+	m := r.Msg
+	if m.GetTtlSeconds() > math.MaxInt64/uint64(time.Second) {
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("ttl_seconds: %d is too long", m.GetTtlSeconds()))
+	}
+	wanted := identity.NewToken{Patterns: m.GetAccounts(), TTL: time.Duration(m.GetTtlSeconds()) * time.Second, //nolint:gosec // bounded above
+		Description: m.GetDescription(), Uses: int(m.GetUses()), Role: identity.Role(m.GetRole())}
+	if err := wanted.Check(); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	seconds := r.Msg.GetTtlSeconds()
-	if seconds > math.MaxInt64/uint64(time.Second) {
-		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("ttl_seconds: %d is too long", seconds))
-	}
-	if n := len(r.Msg.GetDescription()); n > 255 {
-		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("description: %d bytes are too many, 255 are the limit", n))
-	}
-	id, text, err := s.o.Tokens.Create(ctx, r.Msg.GetAccounts(), time.Duration(seconds)*time.Second, r.Msg.GetDescription()) //nolint:gosec // bounded above
+	id, text, err := s.o.Tokens.Make(ctx, wanted)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	s.o.Log.Info("enrolment token created", "token", id, "accounts", r.Msg.GetAccounts(), "ttlSeconds", seconds)
 	return connect.NewResponse(&adminv1.CreateTokenResponse{Id: id, Token: text, CaPin: s.o.Pin()}), nil
 }
 
@@ -117,6 +116,7 @@ func (s *Server) ListTokens(ctx context.Context, _ *connect.Request[adminv1.List
 	for _, t := range tokens {
 		response.Tokens = append(response.Tokens, &adminv1.Token{
 			Id: t.ID, Accounts: t.Patterns, Description: t.Description, Revoked: t.Revoked != 0,
+			Uses: uint32(t.Uses), Used: uint32(t.Used), Role: t.Role, //nolint:gosec // counts
 			Created: moment(t.Created), Expires: moment(t.Expires), LastUsed: moment(t.LastUsed),
 		})
 	}
@@ -140,7 +140,6 @@ func (s *Server) RevokeToken(ctx context.Context, r *connect.Request[adminv1.Rev
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	s.o.Log.Info("enrolment token revoked", "token", r.Msg.GetId())
 	return connect.NewResponse(&adminv1.RevokeTokenResponse{}), nil
 }
 

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -8,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"connectrpc.com/connect"
+
+	"github.com/fairlead/fairlead/bridge/internal/identity"
 )
 
 // tokenMinimum is the fewest characters that a token may have; ours have more.
@@ -68,25 +72,67 @@ func makeToken(file string) error {
 	return nil
 }
 
-var errWrongToken = errors.New(`the admin token is missing or wrong: send "Authorization: Bearer TOKEN" with the token of the bridge's admin.tokenFile`)
+var errWrongToken = errors.New(`the admin token is missing or wrong: send "Authorization: Bearer TOKEN" with the token of the bridge's admin.tokenFile, one of "fairlead token create --role ROLE", or one of the identity provider of admin.oidc`)
 
-// guard lets calls with the token through.
+// guard lets calls of people through whose token is known, and notes who they are.
 func (s *Server) guard(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(s.token))
 	refuse := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		shown, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		// Digests are compared, so that the length is no hint either.
-		got := sha256.Sum256([]byte(strings.TrimSpace(shown)))
-		if subtle.ConstantTimeCompare(want[:], got[:]) == 1 {
-			next.ServeHTTP(w, r)
+		id, err := s.know(r.Context(), strings.TrimSpace(shown))
+		if err == nil {
+			remote, _, _ := net.SplitHostPort(r.RemoteAddr)
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), personKey{}, person{id, remote})))
 			return
 		}
-		s.o.Log.Warn("call without the admin token", "path", r.URL.Path, "remote", r.RemoteAddr)
+		s.o.Log.Warn("call refused", "path", r.URL.Path, "remote", r.RemoteAddr, "reason", err.Error())
+		code, status := connect.CodeUnauthenticated, http.StatusUnauthorized
+		if errors.Is(err, identity.ErrUnavailable) {
+			code, status = connect.CodeUnavailable, http.StatusServiceUnavailable
+		}
 		if refuse.IsSupported(r) {
-			_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errWrongToken))
+			_ = refuse.Write(w, r, connect.NewError(code, err))
 			return
 		}
-		http.Error(w, errWrongToken.Error(), http.StatusUnauthorized)
+		http.Error(w, err.Error(), status)
 	})
+}
+
+// know tells whose token it is.
+func (s *Server) know(ctx context.Context, token string) (identity.Identity, error) {
+	// Digests are compared, so that the length is no hint either.
+	want, got := sha256.Sum256([]byte(s.token)), sha256.Sum256([]byte(token))
+	if subtle.ConstantTimeCompare(want[:], got[:]) == 1 {
+		return identity.Identity{Name: "admin.tokenFile", Role: identity.RoleOperator}, nil
+	}
+	var id identity.Identity
+	var err error
+	switch {
+	case strings.HasPrefix(token, identity.PersonPrefix):
+		id, err = s.o.Tokens.Person(ctx, token)
+	case s.o.People != nil && identity.LooksLikeJWT(token):
+		id, err = s.o.People.Identify(ctx, token)
+	default:
+		return id, errWrongToken
+	}
+	if errors.Is(err, identity.ErrUnauthenticated) {
+		// What is wrong with it is said in the log; the caller may be anybody.
+		s.o.Log.Info("token refused", "reason", err.Error())
+		return id, errWrongToken
+	}
+	if err == nil && id.Role == "" {
+		err = errWrongToken
+	}
+	return id, err
+}
+
+// operators lets operators through alone: profiles show memory.
+func operators(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if caller(r.Context()).Role != identity.RoleOperator {
+			http.Error(w, operatorOnly, http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	}
 }

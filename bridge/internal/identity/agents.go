@@ -45,7 +45,7 @@ type Shown struct {
 // Identify returns who an agent is; ErrUnauthenticated, most often with the reason, or ErrUnavailable if nobody can say.
 func (a *Agents) Identify(ctx context.Context, s Shown) (Identity, error) {
 	switch {
-	case looksLikeJWT(s.Token):
+	case LooksLikeJWT(s.Token):
 		if a.c.ServiceAccounts == nil {
 			return Identity{}, refused("the agent shows a Kubernetes service-account token, and this bridge has no rule for such tokens: set agents.serviceAccounts, or give the agent an enrolment token")
 		}
@@ -58,7 +58,8 @@ func (a *Agents) Identify(ctx context.Context, s Shown) (Identity, error) {
 	return Identity{}, ErrUnauthenticated
 }
 
-func looksLikeJWT(token string) bool {
+// LooksLikeJWT tells whether a token is a signed JSON Web Token by its form.
+func LooksLikeJWT(token string) bool {
 	return strings.HasPrefix(token, "ey") && strings.Count(token, ".") == 2
 }
 

@@ -6,8 +6,8 @@ import (
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
-// describe names an operation for people: verb and target, without bodies.
-func describe(op *linkv1.Operation) (verb, target string) {
+// Describe names an operation for people: verb and target, without bodies.
+func Describe(op *linkv1.Operation) (verb, target string) {
 	switch o := op.GetOperation().(type) {
 	case *linkv1.Operation_Get:
 		return "get", object(o.Get)

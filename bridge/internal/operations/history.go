@@ -62,7 +62,7 @@ func (h *History) Dropped() uint64 { return h.dropped.Load() }
 // add queues an ended operation.
 func (h *History) add(e ended) {
 	caller := plugin.CallerOf(e.ctx)
-	verb, target := describe(e.operation)
+	verb, target := Describe(e.operation)
 	row := store.Operation{ID: e.id, Account: e.account, Verb: verb, Target: target, Mutation: e.mutation, User: caller.User, Execution: caller.Execution,
 		Bridge: h.bridge, Agent: e.instance, Duration: e.duration, Server: time.Duration(e.outcome.GetDurationMs()) * time.Millisecond} //nolint:gosec // milliseconds of an operation
 	row.Outcome, row.Reason = conclude(e)
