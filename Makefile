@@ -27,6 +27,8 @@ build: $(addprefix bin/,$(programs)) plugin ## build the programs into bin/ and 
 bin/fairlead-bridge: package = ./bridge/cmd/fairlead-bridge
 bin/fairlead: package = ./bridge/cmd/fairlead
 bin/fairlead-agent: package = ./agent/cmd/fairlead-agent
+# kubectl's libraries can load plugins, which makes the linker keep whatever a plugin could call: half of the program.
+bin/fairlead-agent: tags = kustomize_disable_go_plugin_support
 bin/testenv: package = ./testenv/cmd/testenv
 bin/testsummary: package = ./testenv/cmd/testsummary
 bin/demo: package = ./integration/cmd/demo
@@ -34,7 +36,7 @@ bin/bench: package = ./integration/cmd/bench
 # Go knows better than make whether there is something to do.
 .PHONY: $(addprefix bin/,$(programs) testsummary demo bench)
 $(addprefix bin/,$(programs) testsummary demo bench):
-	@go build -o $@ $(package)
+	@go build -tags '$(tags)' -o $@ $(package)
 
 .PHONY: plugin
 plugin: bin/testenv

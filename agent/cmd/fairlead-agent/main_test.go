@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,6 +45,26 @@ func TestConfigCheckSaysWhatTheAgentWouldDo(t *testing.T) {
 	}
 	if out, err := execute("config", "check", "--config", write(t, "kubernetes: {accounts: [{name: good, serviceAccount: true}]}")); err != nil {
 		t.Error(err, out)
+	}
+}
+
+// With package plugin the linker keeps whatever a plugin could call, which doubles the program and what of it is in memory.
+func TestTheAgentAsItIsBuiltLoadsNoPlugins(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join("..", "..", "..", "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(makefile), "bin/fairlead-agent: tags = ")
+	if !found {
+		t.Fatal("the Makefile builds the agent without tags")
+	}
+	tags, _, _ := strings.Cut(after, "\n")
+	packages, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", tags, ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(packages) == 0 || strings.Contains(string(packages), "\nplugin\n") {
+		t.Error("something imports package plugin, in spite of the tags ", tags)
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 	// afterStart is when what only a start needs is over: reading the configuration, connecting, discovery.
 	afterStart = 5 * time.Second
 	// interval is how long pages stay that an operation needed once.
-	interval = 5 * time.Minute
+	interval = time.Minute
 )
 
 // Keep gives back pages of the program's file from time to time, until ctx ends.

@@ -19,6 +19,8 @@ type Program struct {
 	Sources []string
 	// Flags of the linker.
 	Flags string
+	// Tags to build with.
+	Tags string
 	// Static programs are built without cgo and without paths. Those of the main module are not: they share the packages
 	// that `go build` and `go test` have compiled already.
 	Static bool
@@ -70,7 +72,11 @@ func Kubectl() Program {
 func Bridge() Program { return project("fairlead-bridge", "bridge", "bridge/cmd/fairlead-bridge") }
 
 // Agent is the agent.
-func Agent() Program { return project("fairlead-agent", "agent", "agent/cmd/fairlead-agent") }
+func Agent() Program {
+	p := project("fairlead-agent", "agent", "agent/cmd/fairlead-agent")
+	p.Tags = "kustomize_disable_go_plugin_support" // as in the Makefile
+	return p
+}
 
 // CLI is what operators type.
 func CLI() Program { return project("fairlead", "bridge", "bridge/cmd/fairlead") }
@@ -97,7 +103,7 @@ func (c *Cache) Go(ctx context.Context, p Program) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key, err := Digest(paths, p.Package, p.Flags, version, runtime.GOOS, runtime.GOARCH)
+	key, err := Digest(paths, p.Package, p.Flags, p.Tags, version, runtime.GOOS, runtime.GOARCH)
 	if err != nil {
 		return "", err
 	}
@@ -108,7 +114,7 @@ func (c *Cache) Go(ctx context.Context, p Program) (string, error) {
 			c.tell("builds %s", p.Name)
 		}
 		environment := []string{"GOFLAGS=-buildvcs=false", "GOWORK=off"}
-		arguments := []string{"build", "-ldflags=-s -w " + p.Flags, "-o", path}
+		arguments := []string{"build", "-tags=" + p.Tags, "-ldflags=-s -w " + p.Flags, "-o", path}
 		if p.Static {
 			environment = append(environment, "CGO_ENABLED=0")
 			arguments = append(arguments, "-trimpath")
