@@ -29,8 +29,9 @@ type bridgePart struct {
 	name, dir, log, keyFile       string
 	agents, plugin, admin, metric int // ports
 	database                      *mariadb
-	up                            *later[Bridge] // its process runs
-	ok                            *later[Bridge] // it is ready
+	configure                     func(config map[string]any) // has the last word on the configuration; may be nil
+	up                            *later[Bridge]              // its process runs
+	ok                            *later[Bridge]              // it is ready
 }
 
 func newBridgePart(name, dir, log string, database *mariadb) (*bridgePart, error) {
@@ -73,7 +74,11 @@ func (b *bridgePart) install(program string) (process.Spec, error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return process.Spec{}, err
 	}
-	config, err := yaml.Marshal(b.config())
+	settings := b.config()
+	if b.configure != nil {
+		b.configure(settings)
+	}
+	config, err := yaml.Marshal(settings)
 	if err != nil {
 		return process.Spec{}, err
 	}
@@ -119,14 +124,14 @@ func (b Bridge) AdminClient() (adminv1connect.AdminServiceClient, error) {
 	return adminv1connect.NewAdminServiceClient(http.DefaultClient, b.Admin, connect.WithInterceptors(authorize)), nil
 }
 
-// enrol makes an enrolment token for one account and writes the CA to the bridge's caFile; it returns token and pin.
-func enrol(ctx context.Context, bridge Bridge, account string) (token, pin string, err error) {
+// enrol makes an enrolment token for an agent's accounts and writes the CA to the bridge's caFile; it returns token and pin.
+func enrol(ctx context.Context, bridge Bridge, accounts []string) (token, pin string, err error) {
 	client, err := bridge.AdminClient()
 	if err != nil {
 		return "", "", err
 	}
 	answer, err := client.CreateToken(ctx, connect.NewRequest(&adminv1.CreateTokenRequest{
-		Accounts: []string{account}, Description: "test environment, account " + account,
+		Accounts: accounts, Description: "test environment, accounts " + strings.Join(accounts, ", "),
 	}))
 	if err != nil {
 		return "", "", fmt.Errorf("bridge at %s: make an enrolment token: %w", bridge.Admin, err)
@@ -169,6 +174,7 @@ type agentPart struct {
 	port, metric   int
 	bridge         string // HOST:PORT
 	account        string
+	configure      func(config map[string]any) // has the last word on the configuration; may be nil
 }
 
 func (a *agentPart) file(name string) string { return filepath.Join(a.dir, name) }
@@ -177,7 +183,7 @@ func (a *agentPart) admin() string { return "http://" + loopback(a.port) }
 
 // config is armory-agent.yml.
 func (a *agentPart) config(pin string) map[string]any {
-	return map[string]any{
+	config := map[string]any{
 		"clouddriver": map[string]any{
 			"grpc": a.bridge, "insecure": false,
 			"auth": map[string]any{"tokenFile": a.file("token")},
@@ -190,6 +196,19 @@ func (a *agentPart) config(pin string) map[string]any {
 		"prometheus": map[string]any{"enabled": true, "port": a.metric},
 		"logging":    map[string]any{"level": "info", "format": "text"},
 	}
+	if a.configure != nil {
+		a.configure(config)
+	}
+	return config
+}
+
+// accounts are the names of the accounts in the configuration.
+func (a *agentPart) accounts() []string {
+	var names []string
+	for _, account := range a.config("")["kubernetes"].(map[string]any)["accounts"].([]any) {
+		names = append(names, account.(map[string]any)["name"].(string))
+	}
+	return names
 }
 
 // install writes the configuration, the enrolment token and the kubeconfig, all of them in the agent's own directory.

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,12 @@ type Options struct {
 	DiesWithParent bool `json:"-"`
 	// Configure changes Clouddriver's configuration, as clouddriver.yml has it, before it is written; nil means no change.
 	Configure func(config map[string]any) `json:"-"`
+	// ConfigureBridge and ConfigureAgent do the same with each fairlead-bridge.yml and armory-agent.yml. An agent's enrolment token
+	// covers the accounts that its configuration has then.
+	ConfigureBridge, ConfigureAgent func(config map[string]any) `json:"-"`
+	// Populate is given an administrator's kubeconfig of each cluster as soon as its API server is ready, while the rest starts;
+	// the environment is up when it has returned. nil means an empty cluster.
+	Populate func(ctx context.Context, kubeconfig string) error `json:"-"`
 	// Progress receives a line for each thing that happens; nil means nobody wants to know.
 	Progress io.Writer `json:"-"`
 }

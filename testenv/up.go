@@ -109,7 +109,7 @@ func newUp(options Options) (*up, error) {
 			if err != nil {
 				return nil, err
 			}
-			bridge.n = n
+			bridge.n, bridge.configure = n, options.ConfigureBridge
 			u.bridges = append(u.bridges, bridge)
 			u.env.Bridges = append(u.env.Bridges, bridge.info())
 		}
@@ -189,6 +189,9 @@ func (u *up) run(outer context.Context) error {
 	}
 	for _, c := range u.clusters {
 		part("kube", func(ctx context.Context) error { return u.startCluster(ctx, c) })
+		if u.options.Populate != nil {
+			part("populate", func(ctx context.Context) error { return u.populate(ctx, c) })
+		}
 		if u.bridges != nil {
 			part("agent", func(ctx context.Context) error { return u.startAgent(ctx, c) })
 		}
@@ -319,6 +322,13 @@ func (u *up) startPlane(ctx context.Context, name string, c *clusterPart) error 
 	}
 	u.progress.ready(name, "cluster %s ready on %s", c.name, loopback(c.kube.port))
 	return nil
+}
+
+func (u *up) populate(ctx context.Context, c *clusterPart) error {
+	if _, err := c.admin.get(ctx); err != nil {
+		return err
+	}
+	return u.options.Populate(ctx, c.kubeconfig)
 }
 
 func (u *up) makeStockAccess(ctx context.Context, c *clusterPart) error {

@@ -66,13 +66,13 @@ func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 	if err != nil {
 		return err
 	}
-	token, pin, err := enrol(ctx, bridge, c.name)
-	if err != nil {
-		return err
-	}
 	agent := &agentPart{
 		name: name, dir: u.file(name), log: u.log(name), port: c.agentPort, metric: c.agentMetrics,
-		bridge: bridge.Agents, account: c.name,
+		bridge: bridge.Agents, account: c.name, configure: u.options.ConfigureAgent,
+	}
+	token, pin, err := enrol(ctx, bridge, agent.accounts())
+	if err != nil {
+		return err
 	}
 	spec, err := agent.install(program, token, pin, kubeconfig)
 	if err != nil {

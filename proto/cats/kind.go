@@ -38,7 +38,10 @@ const (
 	Unclassified        SpinnakerKind = "unclassified"
 )
 
-// natives holds the kinds that Clouddriver has a class for (KubernetesKind and the spinnakerKind() of each handler).
+// unhandled is the group of kinds that Clouddriver knows by name and has no handler for: its cacheAll leaves them out.
+const unhandled SpinnakerKind = ""
+
+// natives holds the kinds that Clouddriver knows by name (KubernetesKind, and the spinnakerKind() of each handler).
 var natives = []struct {
 	kind  Type
 	alias string
@@ -50,8 +53,8 @@ var natives = []struct {
 	{"configMap", "cm", Configs},
 	{"controllerRevision", "", Unclassified},
 	{"cronJob", "", ServerGroups},
-	{"csiDriver", "", Unclassified},
-	{"csiNode", "", Unclassified},
+	{"csiDriver", "", unhandled},
+	{"csiNode", "", unhandled},
 	{"customResourceDefinition", "crd", Unclassified},
 	{"daemonSet", "ds", ServerGroups},
 	{deployment, "deploy", ServerGroupManagers},
@@ -139,7 +142,7 @@ func typeOf(group, kind string) Type {
 // Equal tells whether Clouddriver takes two types for the same: case does not count.
 func (t Type) Equal(other Type) bool { return strings.EqualFold(string(t), string(other)) }
 
-// Native tells whether Clouddriver has a class for the kind, so that its core agent caches it.
+// Native tells whether Clouddriver knows the kind by name: its core agent is the one that would cache it.
 func (t Type) Native() bool {
 	_, ok := spinnakerKinds[t]
 	return ok
@@ -148,7 +151,7 @@ func (t Type) Native() bool {
 // SpinnakerKind returns the group that Clouddriver's global kind map (KubernetesSpinnakerKindMap) has for the type. The
 // spinnakerKind of an account's customResources changes what its handlers do, not what is cached.
 func (t Type) SpinnakerKind() SpinnakerKind {
-	if k, ok := spinnakerKinds[t]; ok {
+	if k := spinnakerKinds[t]; k != unhandled {
 		return k
 	}
 	return Unclassified
@@ -157,11 +160,13 @@ func (t Type) SpinnakerKind() SpinnakerKind {
 // logical tells whether the type is one of the two that are not kinds.
 func (t Type) logical() bool { return t == Applications || t == Clusters }
 
-// NativeTypes returns the kinds that Clouddriver has a class for, sorted: what its cacheAll caches beside custom resources.
+// NativeTypes returns the kinds that Clouddriver has a handler for, sorted: what its cacheAll caches beside custom resources.
 func NativeTypes() []Type {
 	types := make([]Type, 0, len(natives))
 	for _, n := range natives {
-		types = append(types, n.kind)
+		if n.group != unhandled {
+			types = append(types, n.kind)
+		}
 	}
 	return types
 }

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 //go:embed corpus/*.yaml
@@ -33,16 +34,22 @@ const fillLabel = "golden.example.com/fill"
 
 // Corpus returns the objects to create, in order.
 func Corpus() ([]*unstructured.Unstructured, error) {
-	names, err := fs.Glob(corpus, "corpus/*.yaml")
+	return Objects(corpus, "corpus/*.yaml")
+}
+
+// Objects reads the objects of the YAML files that match the pattern, in order.
+func Objects(files fs.FS, pattern string) ([]*unstructured.Unstructured, error) {
+	names, err := fs.Glob(files, pattern)
 	if err != nil {
 		return nil, err
 	}
 	var objects []*unstructured.Unstructured
 	for _, name := range names {
-		file, err := corpus.Open(name)
+		file, err := files.Open(name)
 		if err != nil {
 			return nil, err
 		}
+		defer func() { _ = file.Close() }()
 		decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
 		for {
 			object := &unstructured.Unstructured{}
@@ -59,15 +66,19 @@ func Corpus() ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// cluster is a client for all kinds of one API server.
-type cluster struct {
+// Cluster is a client for all kinds of one API server.
+type Cluster struct {
 	dynamic   dynamic.Interface
 	discovery discovery.CachedDiscoveryInterface
 	mapper    *restmapper.DeferredDiscoveryRESTMapper
 }
 
-func newCluster(config *rest.Config) (*cluster, error) {
-	config = rest.CopyConfig(config)
+// OpenCluster returns a client with the rights of a kubeconfig.
+func OpenCluster(kubeconfig string) (*Cluster, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
 	config.QPS, config.Burst = 100, 200
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := dynamic.NewForConfig(config)
@@ -79,10 +90,11 @@ func newCluster(config *rest.Config) (*cluster, error) {
 		return nil, err
 	}
 	cached := memory.NewMemCacheClient(plain)
-	return &cluster{client, cached, restmapper.NewDeferredDiscoveryRESTMapper(cached)}, nil
+	return &Cluster{client, cached, restmapper.NewDeferredDiscoveryRESTMapper(cached)}, nil
 }
 
-func (c *cluster) resource(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
+// Client returns a client of one kind, in a namespace where the kind has those.
+func (c *Cluster) Client(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
 	var mapping *meta.RESTMapping
 	// A custom resource definition takes a moment until its kind is served.
 	err := retry(ctx, func() (err error) {
@@ -101,9 +113,8 @@ func (c *cluster) resource(ctx context.Context, gvk schema.GroupVersionKind, nam
 	return c.dynamic.Resource(mapping.Resource), nil
 }
 
-// apply creates the corpus; objects that exist already stay as they are. An owner's uid is written
-// uid:KIND/NAMESPACE/NAME in the corpus.
-func (c *cluster) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
+// Create creates objects; those that exist already stay as they are. An owner's uid is written uid:KIND/NAMESPACE/NAME.
+func (c *Cluster) Create(ctx context.Context, objects []*unstructured.Unstructured) error {
 	uids := make(map[string]string)
 	for pending := objects; len(pending) > 0; {
 		var later []*unstructured.Unstructured
@@ -128,8 +139,8 @@ func (c *cluster) apply(ctx context.Context, objects []*unstructured.Unstructure
 	return nil
 }
 
-func (c *cluster) create(ctx context.Context, object *unstructured.Unstructured) (created *unstructured.Unstructured, err error) {
-	client, err := c.resource(ctx, object.GroupVersionKind(), object.GetNamespace())
+func (c *Cluster) create(ctx context.Context, object *unstructured.Unstructured) (created *unstructured.Unstructured, err error) {
+	client, err := c.Client(ctx, object.GroupVersionKind(), object.GetNamespace())
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +194,7 @@ func retry(ctx context.Context, try func() error) error {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		err := try()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || apierrors.IsInvalid(err) || time.Now().After(deadline) {
 			return err
 		}
 		select {

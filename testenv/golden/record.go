@@ -16,7 +16,6 @@ import (
 	_ "github.com/go-sql-driver/mysql" // the databases' driver
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Recording says where to record from, and where to.
@@ -53,7 +52,7 @@ type Link struct {
 
 // Apply creates the corpus.
 func Apply(ctx context.Context, kubeconfig string) error {
-	c, err := clusterOf(kubeconfig)
+	c, err := OpenCluster(kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -61,20 +60,12 @@ func Apply(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	return c.apply(ctx, objects)
-}
-
-func clusterOf(kubeconfig string) (*cluster, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	return newCluster(config)
+	return c.Create(ctx, objects)
 }
 
 // Record waits until the Clouddriver's rows show the cluster as it is, and writes down both.
 func Record(ctx context.Context, r Recording) error {
-	c, err := clusterOf(r.Kubeconfig)
+	c, err := OpenCluster(r.Kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -108,11 +99,11 @@ func Record(ctx context.Context, r Recording) error {
 // settle reads the cluster and the rows again and again until they agree for nearly all objects (some, such as events
 // that count, never rest) and no row or link has come or gone for a while: Clouddriver looks for new custom resources
 // every half minute only.
-func (r Recording) settle(ctx context.Context, c *cluster, db *sql.DB) ([]map[string]any, []Row, []Link, error) {
+func (r Recording) settle(ctx context.Context, c *Cluster, db *sql.DB) ([]map[string]any, []Row, []Link, error) {
 	const restless, rest = 10, 75 * time.Second
 	since, last := time.Now(), -1
 	for {
-		objects, err := c.list(ctx)
+		objects, err := c.List(ctx)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -180,8 +171,8 @@ func identity(object map[string]any) (uid, version string) {
 	return uid, version
 }
 
-// list reads all objects of all kinds that can be listed, in their preferred versions.
-func (c *cluster) list(ctx context.Context) ([]map[string]any, error) {
+// List reads all objects of all kinds that can be listed, in their preferred versions.
+func (c *Cluster) List(ctx context.Context) ([]map[string]any, error) {
 	c.discovery.Invalidate()
 	lists, err := c.discovery.ServerPreferredResources()
 	if err != nil {

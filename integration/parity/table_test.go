@@ -1,0 +1,77 @@
+package parity
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rounds are what came of the classes of views, by round.
+type rounds map[string]map[string]*count
+
+// print prints what was compared, and fails where that is too little.
+func (r rounds) print(t *testing.T, version string) {
+	t.Helper()
+	classes := map[string]bool{}
+	for _, counts := range r {
+		for class := range counts {
+			classes[class] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(r))
+	var text strings.Builder
+	line := func(title string, cell func(round string) string) {
+		_, _ = fmt.Fprintf(&text, "\n%-108s", title)
+		for _, name := range names {
+			_, _ = fmt.Fprintf(&text, "%24s", cell(name))
+		}
+	}
+	_, _ = fmt.Fprintf(&text, "Clouddriver %s: views compared / with content / different", version)
+	line("view", func(round string) string { return round })
+	total := map[string]*count{}
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		line(class, func(round string) string {
+			n := r[round][class]
+			if n == nil {
+				return "-"
+			}
+			if total[round] == nil {
+				total[round] = &count{}
+			}
+			total[round].add(*n)
+			return n.String()
+		})
+	}
+	line("all", func(round string) string { return total[round].String() })
+	t.Log(text.String())
+	for _, name := range names {
+		if n := total[name]; n.full < leastViews && !t.Failed() {
+			t.Errorf("%s: %d views with content are fewer than %d", name, n.full, leastViews)
+		}
+		for class, n := range r[name] {
+			if n.full == 0 && !contentless[class] {
+				t.Errorf("%s: no view of %s has content", name, class)
+			}
+		}
+	}
+}
+
+// contentless are views that say nothing for Kubernetes, or only that a name is not known.
+var contentless = map[string]bool{
+	"/kubernetes/loadBalancers": true, // KubernetesLoadBalancerProvider.list is empty
+	"/elasticIps/ACCOUNT":       true,
+	"/search?q":                 true, // the type is mandatory
+}
+
+func (n *count) add(more count) {
+	n.compared, n.full, n.different = n.compared+more.compared, n.full+more.full, n.different+more.different
+}
+
+func (n *count) String() string {
+	if n == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d / %d / %d", n.compared, n.full, n.different)
+}
