@@ -19,7 +19,7 @@ maven := $(if $(java),JAVA_HOME=$(java) )mvn -B -q -f plugin-descriptor/pom.xml
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(addprefix bin/,$(programs)) plugin ## build the programs into bin/ and the plugin into plugin-descriptor/target/
@@ -47,7 +47,7 @@ plugin: bin/testenv
 check: bin/testenv ## format, generated code, lint, unit tests without the race detector
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go' | grep -v ^proto/gen/)); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
-	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH"; proto/generate --check; golangci-lint run ./...
+	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH"; proto/generate --check; golangci-lint run ./...; cd integration/install && golangci-lint run ./...
 	go test $(unit)
 
 .PHONY: test
@@ -68,8 +68,22 @@ test: bin/testenv bin/testsummary ## everything: unit tests with the race detect
 	@# One package at a time: each runs a whole environment.
 	@echo "== suites on real parts"
 	@go test -json -count=1 -p 1 -timeout 60m ./integration/... | bin/testsummary read $(report) || true
+	@go -C integration/install test -json -count=1 -timeout 30m ./... | bin/testsummary read $(report) || true
 	@echo "== summary"
 	@bin/testsummary finish $(report) .ci/allowed-skips
+
+ENV ?= $(if $(shell docker info >/dev/null 2>&1 && echo yes),container,process)
+.PHONY: integration
+integration: bin/testenv ## the install paths and the main job, in containers where Docker runs, else as processes (ENV=container|process)
+	@bin/testenv prepare
+	@echo "== environment: $(ENV)"
+	@integration/install/run -env=$(ENV)
+
+# A base image of this machine, so that no registry is needed; in the open: BASE=gcr.io/distroless/static-debian12:nonroot
+BASE ?= local
+.PHONY: images
+images: plugin ## the images of agent, bridge and plugin, by Docker (BASE=, PREFIX=, VERSION=, GOARCH=)
+	@BASE=$(BASE) images/build plugin-descriptor/target/fairlead-clouddriver-plugin.jar
 
 STEPS ?= 100000000
 .PHONY: simulate

@@ -54,6 +54,8 @@ type agentWorld struct {
 	kube   kubernetes.Interface
 	admin  adminv1connect.AdminServiceClient
 	bridge testenv.Bridge
+	// apiServer is how agents reach the API server, where that differs from how tests do.
+	apiServer string
 }
 
 func (x *agentWorld) namespace(t *testing.T, name string) {

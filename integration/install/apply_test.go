@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 )
 
@@ -45,9 +47,25 @@ func configured(t *testing.T, x *agentWorld, mode, account string) ([]byte, erro
 	must(t, os.WriteFile(config, []byte(text), 0o644))
 	must(t, os.WriteFile(filepath.Join(root, mode, "token"), []byte(token), 0o600))
 	if kubeconfigs := filepath.Join(root, mode, "kubeconfigs"); mode != "agent" {
-		must(t, os.WriteFile(filepath.Join(kubeconfigs, account), []byte(read(t, x.env.Clusters[0].Kubeconfig)), 0o600))
+		must(t, os.WriteFile(filepath.Join(kubeconfigs, account), x.kubeconfig(t), 0o600))
 		file := filepath.Join(root, mode, "kustomization.yaml")
 		must(t, os.WriteFile(file, []byte(strings.ReplaceAll(read(t, file), "kubeconfigs/CLUSTER", "kubeconfigs/"+account)), 0o644))
 	}
 	return Kustomize(filepath.Join(root, mode))
+}
+
+// kubeconfig is an administrator's, for an agent that reaches the cluster by it.
+func (x *agentWorld) kubeconfig(t *testing.T) []byte {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(x.env.Clusters[0].Kubeconfig)
+	must(t, err)
+	must(t, clientcmdapi.FlattenConfig(config))
+	if x.apiServer != "" {
+		for _, cluster := range config.Clusters {
+			cluster.Server, cluster.TLSServerName = x.apiServer, ""
+		}
+	}
+	content, err := clientcmd.Write(*config)
+	must(t, err)
+	return content
 }

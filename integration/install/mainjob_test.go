@@ -14,6 +14,8 @@ import (
 	"github.com/fairlead/fairlead/testenv"
 )
 
+var environment = flag.String("env", "process", "where the pods of the install paths run: process or container")
+
 var every = flag.Bool("every", false, "each install path with each version of Clouddriver, in the place of a choice in which each occurs")
 
 // combinations are the install paths and versions that are run by default: each path, each version.
@@ -36,11 +38,24 @@ var modes = []string{"agent", "infrastructure", "spinnaker-service"}
 // TestMainJobOnEachInstallPathInEachMode deploys through a Clouddriver that is configured as the install path configures it, by a bridge that
 // runs as the path's sidecar runs it, to agents in the three modes.
 func TestMainJobOnEachInstallPathInEachMode(t *testing.T) {
+	if *environment == "container" {
+		if err := dockerMissing(t.Context()); err != nil {
+			t.Skipf("needs Docker: %v; -env=process runs the same without", err)
+		}
+		jar, err := testenv.PluginJar(t.Context(), &log{})
+		testenv.SkipMissing(t, "the plugin", err)
+		buildImages(t, jar)
+		t.Cleanup(func() { leftovers(t) })
+	}
 	wanted := combinations()
 	var table []string
 	for _, path := range spinnakerPaths {
 		for _, version := range wanted[path.name] {
 			t.Run(path.name+" "+version, func(t *testing.T) {
+				if *environment == "container" {
+					table = append(table, inContainers(t, path, version)...)
+					return
+				}
 				pod := newSpinnakerPod(t, path)
 				env := pod.up(version)
 				x := world(t, env, pod.bridge)
@@ -77,6 +92,12 @@ func (x *agentWorld) mainJob(t, outer *testing.T, mode string) string {
 	}
 	d := deploymentOf(t, all, "fairlead-agent")
 	newAgentPod(outer, x.env, all, d.Spec.Template, d.Namespace).run()
+	return x.deploys(t, account)
+}
+
+// deploys deploys to an account and waits until the cached views show it.
+func (x *agentWorld) deploys(t *testing.T, account string) string {
+	t.Helper()
 	s := x.story(t, account)
 	ctx := within(t, 2*time.Minute)
 	// Clouddriver has the account once its plugin has been told.

@@ -32,6 +32,8 @@ type Pod struct {
 	Objects []*unstructured.Unstructured
 	// Dir is the pod's own.
 	Dir string
+	// Verbatim leaves paths in files and variables as they are: the containers are real ones, which mount the volumes where the specification says.
+	Verbatim bool
 	// Programs are what images start, with the arguments of the image's entry point, by the image's name without registry, path and tag.
 	Programs map[string][]string
 	// Edit changes a file of a ConfigMap before it is written; nil changes nothing.
@@ -54,7 +56,7 @@ func (p *Pod) Prepare() error {
 			return err
 		}
 		for name, content := range files {
-			content = []byte(p.local(string(content)))
+			content = []byte(p.text(string(content)))
 			if p.Edit != nil {
 				if content, err = p.Edit(name, content); err != nil {
 					return fmt.Errorf("volume %s: %s: %w", v.Name, name, err)
@@ -75,6 +77,13 @@ func (p *Pod) Prepare() error {
 func (p *Pod) Path(path string) string { return p.local(path) }
 
 func (p *Pod) volume(name string) string { return filepath.Join(p.Dir, "volumes", name) }
+
+func (p *Pod) text(text string) string {
+	if p.Verbatim {
+		return text
+	}
+	return p.local(text)
+}
 
 // local puts the directories of volumes in the place of the paths where containers mount them.
 func (p *Pod) local(text string) string {
@@ -199,7 +208,7 @@ func (p *Pod) Command(ctx context.Context, c *corev1.Container, output io.Writer
 	}
 	arguments := append([]string{}, program[1:]...)
 	for _, a := range c.Args {
-		arguments = append(arguments, p.local(a))
+		arguments = append(arguments, p.text(a))
 	}
 	cmd := exec.CommandContext(ctx, program[0], arguments...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.Dir, output, output
@@ -229,7 +238,7 @@ func (p *Pod) value(e corev1.EnvVar) (string, error) {
 	from := e.ValueFrom
 	switch {
 	case from == nil:
-		return p.local(e.Value), nil
+		return p.text(e.Value), nil
 	case from.FieldRef != nil && from.FieldRef.FieldPath == "metadata.namespace":
 		return p.Namespace, nil
 	case from.SecretKeyRef != nil:

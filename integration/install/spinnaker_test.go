@@ -115,7 +115,7 @@ func newSpinnakerPod(t *testing.T, path spinnakerPath) *spinnakerPod {
 	all = append(all, secretOf("fairlead-keys", map[string]string{
 		"key": base64.StdEncoding.EncodeToString(key), "database-password": fmt.Sprintf("%x", password),
 	}))
-	agents, plugin, admin, metrics := testenv.FreePort(t), testenv.FreePort(t), testenv.FreePort(t), testenv.FreePort(t)
+	agents, peers, plugin, admin, metrics := testenv.FreePort(t), testenv.FreePort(t), testenv.FreePort(t), testenv.FreePort(t), testenv.FreePort(t)
 	p := &spinnakerPod{t: t, log: &log{}, ended: make(chan error, 1)}
 	programsHere := maps.Clone(built)
 	p.Pod = &Pod{
@@ -126,7 +126,7 @@ func newSpinnakerPod(t *testing.T, path spinnakerPath) *spinnakerPod {
 	is := func(value string) func(string) string { return func(string) string { return value } }
 	local := func(port int) func(string) string { return is(fmt.Sprintf("127.0.0.1:%d", port)) }
 	p.Variables = map[string]func(string) string{
-		"FAIRLEAD_NAME": is("bridge"), "FAIRLEAD_AGENTS_ADDRESS": local(agents), "FAIRLEAD_PLUGIN_ADDRESS": local(plugin),
+		"FAIRLEAD_NAME": is("bridge"), "FAIRLEAD_AGENTS_ADDRESS": local(agents), "FAIRLEAD_PEERS_ADDRESS": local(peers), "FAIRLEAD_PLUGIN_ADDRESS": local(plugin),
 		"FAIRLEAD_ADMIN_ADDRESS": local(admin), "FAIRLEAD_METRICS_ADDRESS": local(metrics),
 	}
 	p.bridge = testenv.Bridge{
