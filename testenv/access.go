@@ -49,6 +49,12 @@ func serviceAccountKubeconfig(ctx context.Context, adminKubeconfig, name string)
 	return tokenKubeconfig(config, name, token.Status.Token)
 }
 
+// ServiceAccountKubeconfig makes a service account with all rights in kube-system of an administrator's cluster, and returns a kubeconfig of it,
+// for tests whose accounts need credentials of their own.
+func ServiceAccountKubeconfig(ctx context.Context, adminKubeconfig, name string) ([]byte, error) {
+	return serviceAccountKubeconfig(ctx, adminKubeconfig, name)
+}
+
 // tokenKubeconfig is a kubeconfig with that token and everything inline.
 func tokenKubeconfig(config *rest.Config, user, token string) ([]byte, error) {
 	if err := rest.LoadTLSFiles(config); err != nil {

@@ -194,7 +194,7 @@ func (r *Registry) Connected(account, session string, agent *linkv1.Agent) {
 	}
 	r.serving[account][session] = true
 	key := sessionKey{account, session}
-	r.pending[key], r.agents[key] = true, agent
+	r.pending[key], r.agents[key], r.instances[key] = true, agent, agent.GetInstance()
 	r.mu.Unlock()
 	r.wake()
 }
@@ -208,6 +208,7 @@ func (r *Registry) Disconnected(account, session string) {
 	if a := r.accounts[account]; a != nil {
 		a.lastSeen = time.Now()
 	}
+	delete(r.instances, sessionKey{account, session})
 	r.pending[sessionKey{account, session}] = false
 	r.mu.Unlock()
 	r.wake()

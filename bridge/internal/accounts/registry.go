@@ -69,8 +69,8 @@ type Registry struct {
 	stored uint64
 	// Accounts that Clouddriver polls itself, and since when.
 	released map[string]time.Time
-	// contested names were refused to an agent because another one serves a cluster of that name.
-	contested map[string]bool
+	// contested accounts were refused to an agent because another one serves a cluster of that name; as what they were declared.
+	contested map[contestant][]string
 	// Removals under way here, by account.
 	removing map[string]bool
 	// Sessions of this bridge, by account. They stay when an account goes, in case it comes again.
@@ -78,7 +78,9 @@ type Registry struct {
 	// Sessions whose rows have still to be written or deleted: true, they serve.
 	pending map[sessionKey]bool
 	agents  map[sessionKey]*linkv1.Agent
-	dirty   chan struct{}
+	// instances are the agents' processes of sessions that serve.
+	instances map[sessionKey]string
+	dirty     chan struct{}
 }
 
 type sessionKey struct{ account, session string }
@@ -97,7 +99,7 @@ type account struct {
 // New returns a registry that knows nothing yet; Run makes it read.
 func New(o Options) *Registry {
 	return &Registry{
-		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, contested: map[string]bool{},
+		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, contested: map[contestant][]string{}, instances: map[sessionKey]string{},
 		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
 	}
 }

@@ -94,7 +94,7 @@ func (s *Service) reconsider() {
 		for account, was := range e.judged {
 			_, is := released[account]
 			_, known := s.cfg.Accounts.Get(account)
-			if is != was || e.accounts[account] && !known || s.cfg.Accounts.Vacated(account) {
+			if is != was || e.accounts[account] && !known || s.cfg.Accounts.Vacated(account, e.agent.GetInstance()) {
 				stale = true
 				break
 			}
