@@ -81,6 +81,8 @@ func rowsChanged(ctx context.Context, dsn string) (map[string]int64, error) {
 type Cluster struct {
 	// Kubeconfig is the file of an administrator.
 	Kubeconfig string
+	// Etcd is the URL of its etcd, which asks for no credentials.
+	Etcd string
 	// PID is its process; Log its log.
 	PID int
 	Log string
@@ -139,7 +141,7 @@ func startSharedCluster(t testing.TB) (*Cluster, error) {
 	if err := plane.ready(ctx, p); err != nil {
 		return nil, errors.Join(err, p.Kill(ctx))
 	}
-	return &Cluster{Kubeconfig: plane.kubeconfig(), PID: p.PID, Log: p.Log}, nil
+	return &Cluster{Kubeconfig: plane.kubeconfig(), Etcd: "http://" + loopback(plane.etcdPort), PID: p.PID, Log: p.Log}, nil
 }
 
 // startForTest starts a process that ends with the test.
