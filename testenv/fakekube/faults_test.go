@@ -86,7 +86,7 @@ func TestListsThatBreakInTheMiddle(t *testing.T) {
 	for how, cut := range map[Break]bool{Truncate: false, Garble: false, Abort: true, Reset: true} {
 		mend := c.Fault(Fault{Resource: "secrets", After: 2, Break: how})
 		_, body, err := s.read(t.Context(), secrets)
-		if json.Valid([]byte(body)) || !strings.Contains(body, `"name":"b"`) || strings.Contains(body, `"name":"d"`) {
+		if json.Valid([]byte(body)) || how != Reset && !strings.Contains(body, `"name":"b"`) || strings.Contains(body, `"name":"d"`) {
 			t.Errorf("%v: %s", how, body)
 		}
 		if (err != nil) != cut {
