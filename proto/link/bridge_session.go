@@ -218,6 +218,7 @@ func (b *Bridge) receiveFacts(f *linkv1.Facts) {
 	acc := b.accounts[f.GetAccount()]
 	switch {
 	case acc == nil:
+		b.act(Note{What: NoteDiscarded, Account: f.GetAccount(), Reason: "facts of an account that is not declared"})
 	case acc.accepted:
 		b.act(StoreFacts{Facts: f})
 	default:

@@ -202,10 +202,10 @@ func checkAgent(t *testing.T, n *agentNode) {
 	if acc.wants < 0 || acc.wants > maxWanted || len(acc.order) > maxGroups {
 		t.Fatalf("%d items wanted, %d groups", acc.wants, len(acc.order))
 	}
-	if l.running > l.cfg.Running || len(l.active) > l.cfg.Running+l.cfg.Waiting || l.results > l.cfg.Results || len(l.marks) > 4*l.cfg.Marks {
+	if l.running > l.cfg.Running+len(n.core.accounts) || len(l.active) > l.cfg.Running+l.cfg.Waiting+2*len(n.core.accounts) || l.results > l.cfg.Results || len(l.marks) > 4*l.cfg.Marks {
 		t.Fatalf("%d run, %d active, %d results, %d marks", l.running, len(l.active), l.results, len(l.marks))
 	}
-	if l.bytes < 0 || l.bytes > l.cfg.Bytes+l.cfg.Running*minRoom {
+	if l.bytes < 0 || l.bytes > l.cfg.Bytes+(l.cfg.Running+len(n.core.accounts))*minRoom {
 		t.Fatalf("%d bytes of output are kept", l.bytes)
 	}
 	for id, count := range n.w.effects {

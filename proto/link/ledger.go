@@ -18,9 +18,11 @@ const (
 )
 
 func (c *LedgerConfig) complete() {
-	setDefault(&c.Running, 32)
-	setDefault(&c.Waiting, 256)
+	setDefault(&c.Running, 256)
+	setDefault(&c.Waiting, 1024)
 	c.Waiting = max(c.Waiting, 0)
+	setDefault(&c.Each, 32)
+	setDefault(&c.EachWaiting, 256)
 	setDefault(&c.Bytes, 64<<20)
 	setDefault(&c.Results, 1024)
 	setDefault(&c.Marks, 65_536)
@@ -29,8 +31,11 @@ func (c *LedgerConfig) complete() {
 
 // LedgerConfig bounds the operations of an Agent.
 type LedgerConfig struct {
-	// Running (32) operations at once; Waiting (256; negative: none) more until one ends. Further ones are not started.
+	// Running (256) operations at once; Waiting (1,024; negative: none) more until one ends. Further ones are not started. An account that
+	// has none may always have one of each sort, so that no account waits for another one's API server.
 	Running, Waiting int
+	// Each (32) and EachWaiting (256) bound the same for one account.
+	Each, EachWaiting int
 	// Bytes (64 MiB) of output kept for running and finished operations; Results (1,024) finished ones kept.
 	Bytes, Results int
 	// Marks (65,536) of mutations that were given here, each kept until its deadline and Retain (10 min) are over, so that none begins
@@ -143,8 +148,8 @@ func (l *ledger) start(now time.Time, id string, s *linkv1.Start, served bool) {
 		l.conclude(e, notStarted("its deadline had passed"))
 	case e.mutation && len(l.marks)+l.mutations > l.cfg.Marks:
 		l.conclude(e, notStarted("the agent remembers as many changes as it can; try again later"))
-	case len(l.active) >= l.cfg.Running+l.cfg.Waiting:
-		l.conclude(e, notStarted("the agent has too much to do; try again later"))
+	case !l.admits(e.account):
+		l.conclude(e, notStarted("the agent has too much to do for account "+e.account+"; try again later"))
 	default:
 		e.limit = s.GetOutputCredit()
 		e.window = max(min(e.limit, maxWindow), minRoom)
@@ -185,21 +190,6 @@ func (l *ledger) resume(e *entry, s *linkv1.Start) {
 		l.trim(e)
 	}
 	l.wake(e)
-}
-
-// run starts waiting operations while there is room.
-func (l *ledger) run(now time.Time) {
-	for _, e := range l.active {
-		if l.running >= l.cfg.Running {
-			return
-		}
-		if e.state == entryWaiting {
-			e.state, e.ran = entryRunning, true
-			l.running++
-			l.do(StartOperation{ID: e.id, Account: e.account, Operation: e.operation, Mutation: e.mutation, Timeout: e.deadline.Sub(now)})
-			e.operation = nil
-		}
-	}
 }
 
 // stop asks the shell to end a running operation, once.
