@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -30,12 +32,20 @@ func (o *options) print(out io.Writer, m proto.Message, table func(w io.Writer))
 // row writes the cells of a table's row; an empty one shows as a dash.
 func row(w io.Writer, cells ...string) {
 	for i, c := range cells {
-		// A cell is one line without tabs, or the table breaks.
-		if cells[i] = strings.Join(strings.Fields(c), " "); cells[i] == "" {
+		// A cell is one line without tabs, or the table breaks, and without what steers a terminal: much of it is what agents say.
+		if cells[i] = strings.Join(strings.Fields(strings.Map(shown, c)), " "); cells[i] == "" {
 			cells[i] = "-"
 		}
 	}
 	fmt.Fprintln(w, strings.Join(cells, "\t"))
+}
+
+// shown replaces characters that a terminal does not show but obeys.
+func shown(r rune) rune {
+	if unicode.IsSpace(r) || unicode.IsPrint(r) {
+		return r
+	}
+	return utf8.RuneError
 }
 
 // ago is how long ago something was, in words for a table.

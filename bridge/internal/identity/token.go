@@ -64,6 +64,14 @@ type Identity struct {
 	Until time.Time
 }
 
+// Subject tells one who proves things from another: the same for a token and every certificate that came of it.
+func (i Identity) Subject() string {
+	if i.TokenID != "" {
+		return "token " + i.TokenID
+	}
+	return i.Name
+}
+
 // ID names the proof, for logs.
 func (i Identity) ID() string { return i.Name }
 

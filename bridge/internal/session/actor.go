@@ -129,8 +129,8 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 	e.mu.Unlock()
 	if first {
 		e.log.Info("session opened", "agent", act.Agent.GetName(), "instance", act.Agent.GetInstance(), "version", act.Agent.GetVersion(),
-			"remote", e.remote, "identity", e.identity.TokenID, "accounts", len(act.Accounts))
-		if older := e.service.greet(e, act.Agent.GetInstance()); older != nil {
+			"remote", e.remote, "identity", e.identity.ID(), "accounts", len(act.Accounts))
+		if older := e.service.greet(e, e.process()); older != nil {
 			older.step(func(now time.Time) {
 				older.core.Close(now, linkv1.Close_CODE_REPLACED, "a newer session of the same process took over", 0)
 			})
@@ -146,6 +146,7 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 		verdict := &linkv1.AccountVerdict{Account: name, Accepted: true, Removed: true}
 		if !e.identity.Allows(name) {
 			verdict.Accepted, verdict.Reason = false, "this agent's identity does not allow the account"
+			e.refuse(refusedRemoval, name, verdict.GetReason())
 		} else {
 			_, _, err = cfg.Accounts.Remove(ctx, name)
 		}

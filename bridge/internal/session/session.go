@@ -2,10 +2,13 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
 	"maps"
 	mathrand "math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -219,7 +222,7 @@ func (e *session) inventory(stream agentv1.AgentService_InventoryServer) error {
 // operations moves the operations stream's frames.
 func (e *session) operations(stream agentv1.AgentService_OperationsServer) error {
 	defer e.cancel()
-	s := e.service.cfg.Router.Open(e.id, e.instance())
+	s := e.service.cfg.Router.Open(e.id, e.process())
 	// The session may have left the routing before it was opened here.
 	defer e.service.cfg.Router.Lost(e.id)
 	e.service.readers.Go(func() {
@@ -314,6 +317,13 @@ func (e *session) instance() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.agent.GetInstance()
+}
+
+// process names the agent's process as the bridge knows it: its word for itself, bound to who it has proven to be. By the word alone another
+// agent could pass for it, and get its operations.
+func (e *session) process() string {
+	sum := sha256.Sum256([]byte(strconv.Itoa(len(e.identity.Subject())) + e.identity.Subject() + e.instance()))
+	return hex.EncodeToString(sum[:16])
 }
 
 func (e *session) name() string {

@@ -10,6 +10,8 @@ type teller struct {
 	session *session
 	// over is closed when the last note has been made.
 	over chan struct{}
+	// warned are foreign accounts that the log has heard of.
+	warned map[string]bool
 }
 
 func (t *teller) run() {
@@ -37,8 +39,7 @@ func (t *teller) tell(n link.Note) {
 		cfg.Accounts.Connected(n.Account, e.id, e.described())
 		e.log.Info("account accepted", "account", n.Account)
 	case link.NoteRefused:
-		e.service.refusals.WithLabelValues(refusedAccount).Inc()
-		e.log.Warn("account refused", "account", n.Account, "reason", n.Reason)
+		e.refuse(refusedAccount, n.Account, n.Reason)
 	case link.NoteWithdrawn:
 		cfg.Router.Withdraw(e.id, n.Account)
 		cfg.Accounts.Disconnected(n.Account, e.id)
@@ -63,12 +64,43 @@ func (t *teller) tell(n link.Note) {
 	case link.NoteSwept:
 		e.log.Info("rows swept", "account", n.Account, "group", groupName(n.Group), "rows", n.Key)
 	case link.NoteDiscarded:
+		if !e.serves(n.Account) {
+			t.foreign(n)
+			return
+		}
 		e.log.Debug("late frame ignored", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
 	case link.NoteDraining:
 		cfg.Router.Drain(e.id)
 	case link.NoteAgreed, link.NoteChecked:
 		// the actor's, and for those who wait for a resync
 	}
+}
+
+// mostForeign bounds how many accounts a session is warned about.
+const mostForeign = 100
+
+// foreign counts a frame about an account that the session does not serve. It is said in the log once for each account: what an agent
+// sends over and over must not fill it.
+func (t *teller) foreign(n link.Note) {
+	e, what := t.session, refusedInventory
+	if n.Reason != "" {
+		what = refusedFacts
+	}
+	e.service.refusals.WithLabelValues(what).Inc()
+	if t.warned == nil {
+		t.warned = map[string]bool{}
+	}
+	if key := what + " " + n.Account; !t.warned[key] && len(t.warned) < mostForeign {
+		t.warned[key] = true
+		e.log.Warn("agent refused", "what", what, "agent", e.name(), "identity", e.identity.ID(), "account", n.Account, "epoch", n.Epoch,
+			"reason", "the session does not serve this account; further frames about it are only counted")
+	}
+}
+
+// refuse counts and logs what an agent asked for and does not get.
+func (e *session) refuse(what, account, reason string) {
+	e.service.refusals.WithLabelValues(what).Inc()
+	e.log.Warn("agent refused", "what", what, "agent", e.name(), "identity", e.identity.ID(), "account", account, "reason", reason)
 }
 
 func groupName(g *linkv1.Group) string {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -51,6 +52,7 @@ type world struct {
 	cache    *cache.Writer
 	service  *session.Service
 	log      *journal
+	metrics  *prometheus.Registry
 	conn     *grpc.ClientConn
 	// token lets in, tokenID revokes it.
 	token, tokenID string
@@ -76,7 +78,7 @@ func (j *journal) String() string {
 
 func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) *world {
 	t.Helper()
-	w := &world{t: t, db: d, log: &journal{}}
+	w := &world{t: t, db: d, log: &journal{}, metrics: prometheus.NewRegistry()}
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := d.Open(t)
 	w.store = s
@@ -91,7 +93,7 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Log: log}), Accounts: w.registry, Fences: s, Cache: writer, Router: w.router, CheckInterval: checkInterval, Log: log})
+	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Log: log}), Accounts: w.registry, Fences: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Log: log})
 	w.run(writer.Run, w.service.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
 	w.serve()
 	w.until("the registry is complete", w.registry.Complete)
