@@ -18,6 +18,17 @@ func configCommand(file *string) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.OutOrStdout(), *file) },
 	})
+	parent.AddCommand(&cobra.Command{
+		Use: "schema", Short: "Print the configuration's JSON Schema, for editors and pipelines", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			schema, err := config.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), string(schema))
+			return err
+		},
+	})
 	return parent
 }
 

@@ -43,6 +43,9 @@ func TestConfigCheckSaysWhatTheAgentWouldDo(t *testing.T) {
 	if err == nil || err.Error() != "1 of 2 accounts cannot be served" || strings.Contains(out, "hunter2") {
 		t.Error(err, out)
 	}
+	if out, err := execute("config", "schema"); err != nil || !strings.Contains(out, "json-schema.org") || !strings.Contains(out, "kubeconfigFile") {
+		t.Error(err, out)
+	}
 	if out, err := execute("config", "check", "--config", write(t, "kubernetes: {accounts: [{name: good, serviceAccount: true}]}")); err != nil {
 		t.Error(err, out)
 	}

@@ -87,8 +87,8 @@ var (
 	kindToken   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*(\.[A-Za-z0-9][-A-Za-z0-9.]*)?$`)
 )
 
-// longestName leaves room in Clouddriver's agent column (127 characters) for "pod:NAME/KubernetesCoreCachingAgent[1/1]".
-const longestName = 80
+// longestName is what bridges accept: every name that Clouddriver's tables make of an account's still fits.
+const longestName = 63
 
 func (a *Account) validate() error {
 	return errors.Join(

@@ -47,6 +47,7 @@ type document struct {
 	}
 	Logging struct {
 		Level, Format string
+		Fields        map[string]any
 	}
 	TimeoutSeconds int64  `yaml:"timeoutSeconds"`
 	ZoneID         string `yaml:"zoneId"`
@@ -57,6 +58,8 @@ type builder struct {
 	config *Config
 	getenv func(string) string
 	errs   []error
+	// names of the accounts, served or not.
+	names []string
 	// origin tells whence an account's node is.
 	origin          map[*yaml.Node]string
 	accountProblems map[*yaml.Node][]error
@@ -83,6 +86,11 @@ func build(trees []*tree, getenv func(string) string) (*Config, error) {
 	if root != nil {
 		if err := root.Decode(&d); err != nil {
 			b.errs = append(b.errs, err)
+		}
+	}
+	for _, n := range accounts {
+		if name := child(n, "name"); name != nil && accountName.MatchString(name.Value) {
+			b.names = append(b.names, name.Value)
 		}
 	}
 	b.notes(trees, accounts)
@@ -207,12 +215,24 @@ func (b *builder) token(value, file, environment string) {
 	case file != "":
 		*out = FileToken(file)
 	default:
-		b.fail("clouddriver.auth.tokenFile: missing; an agent must show who it is: `fairlead token create` prints a token, put it into a file " +
-			"and name the file here, or into the environment as FAIRLEAD_TOKEN")
+		b.fail("clouddriver.auth.tokenFile: missing; an agent must show who it is: `%s` makes a token, put it into a file "+
+			"and name the file here, or into the environment as FAIRLEAD_TOKEN", b.joinCommand())
 		return
 	}
 	if _, err := out.Token(); err != nil {
 		b.errs = append(b.errs, err)
+	}
+}
+
+// joinCommand is what an operator types for the accounts of this configuration: one account's agent is installed anew in the same breath.
+func (b *builder) joinCommand() string {
+	switch names := b.names; len(names) {
+	case 0:
+		return "fairlead token create --accounts NAME"
+	case 1:
+		return "fairlead agent join --account " + names[0]
+	default:
+		return "fairlead token create --accounts " + strings.Join(names, ",")
 	}
 }
 
@@ -307,11 +327,37 @@ func (b *builder) logging(d *document) {
 		}
 		b.config.Logging.Level = l
 	}
+	b.fields(d.Logging.Fields)
 	switch format := strings.ToLower(d.Logging.Format); format {
 	case "":
 	case "text", "json":
 		b.config.Logging.Format = format
 	default:
 		b.fail("logging.format: %q: want text or json", d.Logging.Format)
+	}
+}
+
+// fields are what logs bear in each line. agentNamespace without a value is the pod's namespace; agentCluster cannot be known here.
+func (b *builder) fields(in map[string]any) {
+	for name, value := range in {
+		text := strings.TrimSpace(fmt.Sprint(value))
+		switch value.(type) {
+		case string, bool, int, float64:
+		case nil:
+			if text = ""; name == "agentNamespace" {
+				text = b.getenv("POD_NAMESPACE")
+			}
+		default:
+			b.fail("logging.fields.%s: want a text", name)
+			continue
+		}
+		if text == "" {
+			b.warn("logging.fields."+name, "has no value, and is left out")
+			continue
+		}
+		if b.config.Logging.Fields == nil {
+			b.config.Logging.Fields = map[string]string{}
+		}
+		b.config.Logging.Fields[name] = text
 	}
 }

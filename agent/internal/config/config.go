@@ -17,7 +17,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -119,6 +121,8 @@ type Logging struct {
 	Level slog.Level
 	// Format is "text" or "json".
 	Format string
+	// Fields are in each line.
+	Fields map[string]string
 }
 
 // Refused is an account that is not served.
@@ -227,8 +231,13 @@ func (l Logging) Logger(w io.Writer, level slog.Leveler) *slog.Logger {
 		level = l.Level
 	}
 	o := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(w, o)
 	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+		handler = slog.NewJSONHandler(w, o)
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	log := slog.New(handler)
+	for _, name := range slices.Sorted(maps.Keys(l.Fields)) {
+		log = log.With(name, l.Fields[name])
+	}
+	return log
 }

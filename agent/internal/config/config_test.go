@@ -110,7 +110,7 @@ kubernetes:
 server: {host: 127.0.0.1, port: 1}
 prometheus: {enabled: true, port: 2}
 pprof: {enabled: true, port: 3}
-logging: {level: WARN, format: json}
+logging: {level: WARN, format: json, fields: {team: ops}}
 timeoutSeconds: 9
 zoneId: zone
 `)
@@ -126,7 +126,7 @@ zoneId: zone
 		t.Errorf("clouddriver\n%+v, want\n%+v", c.Clouddriver, want)
 	}
 	if c.Server != (Server{"127.0.0.1", 1}) || c.Prometheus != (Prometheus{true, 2}) || c.Pprof != (Pprof{true, 3}) || c.Timeout != 9*time.Second ||
-		c.Zone != "zone" || c.Logging != (Logging{slog.LevelWarn, "json"}) {
+		c.Zone != "zone" || c.Logging.Level != slog.LevelWarn || c.Logging.Format != "json" || c.Logging.Fields["team"] != "ops" {
 		t.Errorf("%+v", c)
 	}
 	if diff := cmp.Diff(Kubernetes{NoProxy: true, Reconnect: time.Second, ServerSideApply: ServerSideApply{"never", map[string]string{"configmap": "always"}}, ExecPlugins: []string{"get-token"}}, c.Kubernetes); diff != "" {
@@ -199,7 +199,7 @@ func TestKeysWithoutEffectAreNotedOnceHoweverManyAccountsHaveThem(t *testing.T) 
 		"hub: obsolete: Armory Cloud is no more; clouddriver.grpc names the bridge",
 		"kubernetes.serverSideApply.clearManagedFields: obsolete: what another manager applied for Spinnaker is taken over, and nothing else has to be cleared",
 		"kubernetes.accounts[].cacheThreads (a0, a1, a2, a3, a4, …): obsolete: " + polling,
-		"kubernetes.accounts[].zoneId (a0, a1, a2, a3, a4, …): known, not built yet; it has no effect",
+		"kubernetes.accounts[].zoneId (a0, a1, a2, a3, a4, …): obsolete: " + ofTheAPI,
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
@@ -312,7 +312,7 @@ func TestBadAccountsAreRefusedAndTheOthersServed(t *testing.T) {
 	for _, c := range []struct{ account, want string }{
 		{"{kubeconfigFile: ROOT/kubeconfig}", "name: missing"},
 		{"{name: 'a b', kubeconfigFile: ROOT/kubeconfig}", `name: "a b": only letters, digits`},
-		{"{name: " + strings.Repeat("a", 81) + ", kubeconfigFile: ROOT/kubeconfig}", `has 81 characters, at most 80`},
+		{"{name: " + strings.Repeat("a", 64) + ", kubeconfigFile: ROOT/kubeconfig}", `has 64 characters, at most 63`},
 		{"{name: a}", "kubeconfigFile: missing; name a kubeconfig file, or set serviceAccount: true"},
 		{"{name: a, kubeconfigFile: ROOT/none}", "none: no such file or directory; mount the kubeconfig there"},
 		{"{name: a, kubeconfigFile: ROOT}", "is a directory; name the file in it"},

@@ -37,11 +37,8 @@ func group(keys map[string]key) key       { return key{shape: section, keys: key
 func later(s shape) key                   { return key{shape: s, note: "known, not built yet; it has no effect"} }
 func obsolete(s shape, why string) key    { return key{shape: s, note: "obsolete: " + why} }
 func refused(s shape, instead string) key { return key{shape: s, refuse: instead} }
-func laterGroup(keys map[string]key) key {
-	return key{shape: section, keys: keys, note: later(section).note}
-}
-func obsoleteGroup(why string) key { return key{shape: anything, note: "obsolete: " + why} }
-func list(keys map[string]key) key { return key{shape: sections, keys: keys} }
+func obsoleteGroup(why string) key        { return key{shape: anything, note: "obsolete: " + why} }
+func list(keys map[string]key) key        { return key{shape: sections, keys: keys} }
 func each(s shape, names ...string) map[string]key {
 	keys := map[string]key{}
 	for _, n := range names {
@@ -66,6 +63,8 @@ const (
 	polling     = "nothing is polled, the agent watches"
 	noKubectl   = "no kubectl runs, the agent speaks to the API server"
 	oneRule     = "one heartbeat in both directions decides whether a session lives, and the bridge says how often it is due"
+	noSSL       = "health is served as plain HTTP"
+	ofTheAPI    = "of the API for dynamic accounts; in this file zoneId is the agent's, and kubeconfigFile the account's"
 	toTheBridge = "this belongs to Clouddriver's side: set it in fairlead-bridge.yml"
 )
 
@@ -164,7 +163,8 @@ func loggingKeys() map[string]key {
 	rotation := "the log goes to standard output; its collector rotates"
 	return map[string]key{
 		"level": used(text), "format": used(text),
-		"file": later(text), "multiWrite": later(boolean), "fields": later(anything),
+		"fields": used(anything),
+		"file":   obsolete(text, rotation), "multiWrite": obsolete(boolean, rotation),
 		"maxSizeMb": obsolete(whole, rotation), "maxAgeDays": obsolete(whole, rotation), "maxBackups": obsolete(whole, rotation),
 		"localTime": obsolete(boolean, rotation), "compress": obsolete(boolean, rotation),
 		"remote": obsoleteGroup("logs went to the replaced product's vendor"),
@@ -174,9 +174,10 @@ func loggingKeys() map[string]key {
 func serverKeys() map[string]key {
 	return map[string]key{
 		"host": used(text), "port": used(whole),
-		"ssl": laterGroup(map[string]key{
-			"enabled": used(boolean), "certFile": used(text), "keyFile": used(text), "keyPassword": used(text),
-			"keyFilePassword": used(text), "caCertFile": used(text), "clientAuth": used(text),
+		"ssl": group(map[string]key{
+			"enabled":  refused(boolean, "health is served as plain HTTP: set the probes' scheme to HTTP, and server.host to 127.0.0.1 where it shall not be reached from outside"),
+			"certFile": obsolete(text, noSSL), "keyFile": obsolete(text, noSSL), "keyPassword": obsolete(text, noSSL),
+			"keyFilePassword": obsolete(text, noSSL), "caCertFile": obsolete(text, noSSL), "clientAuth": obsolete(text, noSSL),
 		}),
 	}
 }
@@ -199,8 +200,10 @@ func accountKeys() map[string]key {
 		}),
 		"cachingPolicies": list(map[string]key{"kubernetesKind": used(text), "maxEntriesPerAgent": used(whole)}),
 
-		"zoneId": later(text), "kubeconfigAgent": later(text), "rawResourcesEndpointConfig": later(anything),
-		"kubectlRequestTimeoutSeconds": later(whole),
+		"zoneId":                       obsolete(text, ofTheAPI),
+		"kubeconfigAgent":              obsolete(text, ofTheAPI),
+		"rawResourcesEndpointConfig":   obsolete(anything, "Clouddriver's endpoint for raw resources shows the kinds that are cached"),
+		"kubectlRequestTimeoutSeconds": obsolete(whole, noKubectl+"; timeoutSeconds bounds each request of it"),
 		"serviceAccountName":           obsolete(text, "serviceAccount: true uses the pod's own"),
 		"maxResumableResourceAgeMs":    obsolete(whole, ownRecords),
 		"skipServerSideApply":          obsolete(boolean, "applies are client-side unless kubernetes.serverSideApply or the deploy stage says otherwise"),

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -36,7 +37,7 @@ var wellKnown = []string{
 var extensions = []string{".yml", ".yaml"}
 
 // Load reads the configuration. Beside each file, one with "-local" before its extension is laid over it: sections are merged
-// key by key, lists and values replace. Without any file the agent runs on defaults and serves no account.
+// key by key, lists and values replace; so are variables (FAIRLEAD_CLOUDDRIVER_GRPC). Without any file the agent runs on defaults and serves no account.
 //
 // The error, if any, joins everything that is wrong with the file; what is wrong with single accounts is in Config.Refused.
 func Load(o Options) (*Config, error) {
@@ -60,6 +61,14 @@ func Load(o Options) (*Config, error) {
 			return nil, err
 		}
 		trees = append(trees, t)
+	}
+	given := slices.ContainsFunc(trees, func(t *tree) bool { return child(child(t.root, "kubernetes"), "accounts") != nil })
+	variables, err := fromEnvironment(o.Getenv, given)
+	if err != nil {
+		return nil, err
+	}
+	if variables != nil {
+		trees = append(trees, variables)
 	}
 	c, err := build(trees, o.Getenv)
 	if err != nil {
