@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -21,6 +20,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,6 +30,7 @@ import (
 	"github.com/fairlead/fairlead/agent"
 	"github.com/fairlead/fairlead/agent/internal/config"
 	"github.com/fairlead/fairlead/proto/cats"
+	"github.com/fairlead/fairlead/proto/compress"
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"github.com/fairlead/fairlead/proto/link"
@@ -152,11 +153,11 @@ func plain(t *testing.T, compressed bool, message []byte) []byte {
 	if !compressed {
 		return message
 	}
-	z, err := gzip.NewReader(bytes.NewReader(message))
+	r, err := encoding.GetCompressor(compress.Name).Decompress(bytes.NewReader(message))
 	if err != nil {
 		t.Fatal("a message is compressed by something that this test cannot undo: ", err)
 	}
-	text, err := io.ReadAll(z)
+	text, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}

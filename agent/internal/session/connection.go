@@ -20,6 +20,7 @@ import (
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 
+	"github.com/fairlead/fairlead/proto/compress"
 	"github.com/fairlead/fairlead/proto/link"
 )
 
@@ -319,7 +320,7 @@ func (c *connection) sendFailed(err error) {
 func (c *connection) open(secret string) {
 	s := c.session
 	ctx := metadata.AppendToOutgoingContext(c.ctx, "fairlead-session", secret)
-	inventory, err := c.client.Inventory(ctx)
+	inventory, err := c.client.Inventory(ctx, grpc.UseCompressor(compress.Name))
 	if err != nil {
 		c.fail(err)
 		return

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
 	"github.com/fairlead/fairlead/bridge/internal/store"
+	_ "github.com/fairlead/fairlead/proto/compress" // agents compress their inventory
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
