@@ -170,6 +170,8 @@ type greedy struct {
 	agentv1.UnimplementedAgentServiceServer
 
 	policy *linkv1.CachePolicy
+	// largest body that it takes.
+	largest uint32
 	// bodies counts rows by type.
 	mu     sync.Mutex
 	bodies map[string]int
@@ -185,7 +187,7 @@ func (g *greedy) Session(stream agentv1.AgentService_SessionServer) error {
 		switch f := frame.GetFrame().(type) {
 		case *linkv1.SessionUp_Hello:
 			say(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Welcome{Welcome: &linkv1.Welcome{Capability: uint32(link.Current), CatsFormat: cats.Format, Bridge: "greedy",
-				SessionSecret: "secret", HeartbeatIntervalMs: 15_000, SilenceMs: 60_000, InventoryCredit: 1 << 30, MaximumBodyBytes: 1 << 20}}})
+				SessionSecret: "secret", HeartbeatIntervalMs: 15_000, SilenceMs: 60_000, InventoryCredit: 1 << 30, MaximumBodyBytes: g.largest}}})
 			for _, a := range f.Hello.GetAccounts() {
 				say(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Verdict{Verdict: &linkv1.AccountVerdict{Account: a.GetName(), Accepted: true, Cache: g.policy}}})
 				say(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Attached{Attached: &linkv1.Attached{Account: a.GetName(), Epoch: 1}}})
@@ -264,7 +266,7 @@ func (p *planted) make(resource, manifest string) {
 	if err := json.Unmarshal([]byte(manifest), &object.Object); err != nil {
 		p.t.Fatal(err, manifest)
 	}
-	in := p.admin.Resource(schema.GroupVersionResource{Version: "v1", Resource: resource})
+	in := p.admin.Resource(schema.GroupVersionResource{Group: object.GroupVersionKind().Group, Version: "v1", Resource: resource})
 	// The manager's name is in managedFields and nowhere else.
 	options := metav1.CreateOptions{FieldManager: "planted-manager"}
 	var err error
@@ -306,24 +308,12 @@ func (p *planted) all(phase string) {
 }
 
 func TestOnlyWhatIsNeededLeavesTheCluster(t *testing.T) {
-	plane := testenv.Kube(t)
-	restConfig, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := dynamic.NewForConfig(restConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &planted{t: t, admin: admin, namespace: fmt.Sprintf("wire-%d", os.Getpid())}
-	p.make("namespaces", fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}`, p.namespace))
-	t.Cleanup(func() {
-		_ = admin.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Delete(context.Background(), p.namespace, metav1.DeleteOptions{})
-	})
+	p, kubeconfig := plant(t, "wire")
 	p.all("listed")
 	for name, onlyManaged := range map[string]bool{"all objects": false, "only what Spinnaker manages": true} {
 		t.Run(name, func(t *testing.T) {
-			wire, bridge := p.watchedBy(t, plane.Kubeconfig, onlyManaged)
+			bridge := &greedy{policy: &linkv1.CachePolicy{All: true, OmitKinds: []string{"serviceAccount"}, OnlySpinnakerManaged: onlyManaged}, largest: 1 << 20, bodies: map[string]int{}}
+			wire, _ := p.watchedBy(t, kubeconfig, bridge)
 			shown := func(phase string) {
 				eventually(t, "what was "+phase+" has left", func() bool {
 					return bridge.has("acct", "secret", p.namespace+"/secret-"+phase) && bridge.has("acct", "configMap", p.namespace+"/managed-"+phase) &&
@@ -357,14 +347,51 @@ func TestOnlyWhatIsNeededLeavesTheCluster(t *testing.T) {
 	}
 }
 
-// watchedBy runs an agent on the cluster, whose account shows the namespace, and a bridge that wants everything.
-func (p *planted) watchedBy(t *testing.T, kubeconfig string, onlyManaged bool) (*recorder, *greedy) {
+// plant makes a namespace for what a test makes.
+func plant(t *testing.T, name string) (p *planted, kubeconfig string) {
+	t.Helper()
+	kubeconfig = testenv.Kube(t).Kubeconfig
+	restConfig, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := dynamic.NewForConfig(restConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = &planted{t: t, admin: admin, namespace: fmt.Sprintf("%s-%d", name, os.Getpid())}
+	p.make("namespaces", fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}`, p.namespace))
+	t.Cleanup(func() {
+		_ = admin.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Delete(context.Background(), p.namespace, metav1.DeleteOptions{})
+	})
+	return p, kubeconfig
+}
+
+// journal is an agent's log.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) has(text string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return bytes.Contains(j.text.Bytes(), []byte(text))
+}
+
+// watchedBy runs an agent on the cluster, whose account shows the namespace, and connects it to a bridge.
+func (p *planted) watchedBy(t *testing.T, kubeconfig string, bridge *greedy) (*recorder, *journal) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	bridge := &greedy{policy: &linkv1.CachePolicy{All: true, OmitKinds: []string{"serviceAccount"}, OnlySpinnakerManaged: onlyManaged}, bodies: map[string]int{}}
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(link.MaxFrameBytes))
 	agentv1.RegisterAgentServiceServer(server, bridge)
 	served := make(chan error, 1)
@@ -387,7 +414,8 @@ func (p *planted) watchedBy(t *testing.T, kubeconfig string, onlyManaged bool) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := agent.New(settings, agent.Options{Source: source, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	log := &journal{}
+	a, err := agent.New(settings, agent.Options{Source: source, Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), log), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,7 +428,7 @@ func (p *planted) watchedBy(t *testing.T, kubeconfig string, onlyManaged bool) (
 			t.Error(err)
 		}
 	})
-	return wire, bridge
+	return wire, log
 }
 
 func eventually(t *testing.T, what string, f func() bool) {
