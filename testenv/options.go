@@ -35,6 +35,9 @@ type Options struct {
 	// Kubeconfig, if given, is an administrator's file of a running cluster that is used instead of one of our own. Two service
 	// accounts are made in it (kube-system: fairlead-agent, spinnaker-stock) and stay.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
+	// WithoutCluster leaves the control plane out: the agent's accounts are those that ConfigureAgent gives it, with kubeconfigs of their own
+	// (fakekube).
+	WithoutCluster bool `json:"withoutCluster,omitempty"`
 	// WithoutFairlead leaves the bridge, the agents and the plugin out: a stock Clouddriver.
 	WithoutFairlead bool `json:"withoutFairlead"`
 	// Vault adds a Vault server.
@@ -93,6 +96,9 @@ func (o *Options) check() error {
 		if _, err := os.Stat(o.Kubeconfig); err != nil {
 			return err
 		}
+	}
+	if o.WithoutCluster && (o.Stock || o.Kubeconfig != "" || o.Clusters != 1 || o.ConfigureAgent == nil || o.Populate != nil) {
+		return errors.New("without a cluster there is one agent, whose accounts ConfigureAgent names, and no account of Clouddriver's own")
 	}
 	if o.Stock && o.Clouddriver == NoClouddriver {
 		return errors.New("a stock account needs a Clouddriver")

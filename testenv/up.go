@@ -188,7 +188,9 @@ func (u *up) run(outer context.Context) error {
 		part("vault", u.startVault)
 	}
 	for _, c := range u.clusters {
-		part("kube", func(ctx context.Context) error { return u.startCluster(ctx, c) })
+		if !u.options.WithoutCluster {
+			part("kube", func(ctx context.Context) error { return u.startCluster(ctx, c) })
+		}
 		if u.options.Populate != nil {
 			part("populate", func(ctx context.Context) error { return u.populate(ctx, c) })
 		}

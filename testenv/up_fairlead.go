@@ -55,12 +55,14 @@ func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 		return err
 	}
 	u.progress.begin(name, "waits for its cluster and the bridge")
-	if _, err := c.admin.get(ctx); err != nil {
-		return err
-	}
-	kubeconfig, err := serviceAccountKubeconfig(ctx, c.kubeconfig, "fairlead-agent")
-	if err != nil {
-		return err
+	var kubeconfig []byte
+	if !u.options.WithoutCluster {
+		if _, err := c.admin.get(ctx); err != nil {
+			return err
+		}
+		if kubeconfig, err = serviceAccountKubeconfig(ctx, c.kubeconfig, "fairlead-agent"); err != nil {
+			return err
+		}
 	}
 	bridge, err := u.bridges[c.n%len(u.bridges)].ok.get(ctx)
 	if err != nil {

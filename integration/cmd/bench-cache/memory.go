@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/fairlead/fairlead/testenv/fakekube"
+)
+
+// Limits of resident memory in MiB.
+const (
+	emptyLimit = 40.0
+	smallLimit = 16.0 // more, at 10,000 objects
+	largeLimit = 96.0 // more, at 100,000
+)
+
+// memory measures agents that watch nothing, and so many objects.
+func memory(ctx context.Context, b *bench) error {
+	empty, peak, err := b.agentMemory(ctx, 1, 0)
+	if err != nil {
+		return err
+	}
+	b.note(line{What: "one account of an empty cluster", Value: empty, Unit: "MiB", Wanted: "≤ 40 MiB", Met: most(empty, emptyLimit)})
+	b.note(line{What: "… at its peak", Value: peak, Unit: "MiB"})
+	for shape := range strings.SplitSeq(b.memory, ",") {
+		var accounts, objects int
+		if _, err := fmt.Sscanf(shape, "%dx%d", &accounts, &objects); err != nil {
+			return fmt.Errorf("-memory.objects %q: %w; write ACCOUNTSxOBJECTS, for instance 20x5000", shape, err)
+		}
+		steady, peak, err := b.agentMemory(ctx, accounts, objects)
+		if err != nil {
+			return err
+		}
+		more := line{What: fmt.Sprintf("%d × %d objects of 4 KiB: more than empty", accounts, objects), Value: steady - empty, Unit: "MiB"}
+		switch accounts * objects {
+		case 10_000:
+			more.Wanted, more.Met = "≤ 16 MiB", most(more.Value, smallLimit)
+		case 100_000:
+			more.Wanted, more.Met = "≤ 96 MiB", most(more.Value, largeLimit)
+		}
+		b.note(more)
+		b.note(line{What: "… peak of listing, beside what stays", Value: peak, Unit: "MiB", Beside: steady, Wanted: "≤ 1.5×", Met: most(peak, 1.5*steady)})
+	}
+	return nil
+}
+
+// agentMemory is the resident memory of an agent that has listed everything, after a while, and its peak.
+func (b *bench) agentMemory(ctx context.Context, accounts, objects int) (steady, peak float64, err error) {
+	p, err := b.newPlace(ctx, accounts, testenvNone, func(_ int, c *fakekube.Cluster) {
+		if objects > 0 {
+			c.Populate(twenties(objects))
+		}
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = join(err, p.close()) }()
+	if err := p.awaitLive(ctx); err != nil {
+		return 0, 0, err
+	}
+	b.tell("everything is written; the agent is left alone for %s", b.settle)
+	if err := sleep(ctx, b.settle); err != nil {
+		return 0, 0, err
+	}
+	return resident(p.env.Agents[0].PID)
+}
