@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/fairlead/fairlead/agent/internal/config"
@@ -21,6 +22,8 @@ import (
 type meddler struct {
 	url    string
 	server *httptest.Server
+	// watches of config maps that are open.
+	watches atomic.Int64
 
 	mu sync.Mutex
 	// answer tells whether it has answered; nil: the API server does.
@@ -56,6 +59,10 @@ func meddle(t *testing.T, kubeconfig string) (*meddler, func(*config.Account, *a
 		m.mu.Lock()
 		answer := m.answer
 		mine := strings.HasSuffix(r.URL.Path, "/configmaps")
+		if mine && isWatch(r.URL.Query()) {
+			m.watches.Add(1)
+			defer m.watches.Add(-1)
+		}
 		if mine {
 			m.asked = append(m.asked, r.URL.Query())
 		}
@@ -87,11 +94,14 @@ func (m *meddler) instead(n int, fits func(url.Values) bool, answer func(url.Val
 	defer m.mu.Unlock()
 	m.answer = func(w http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
-		defer mu.Unlock()
-		if n == 0 || !fits(r.URL.Query()) {
+		fit := n != 0 && fits(r.URL.Query())
+		if fit {
+			n--
+		}
+		mu.Unlock()
+		if !fit {
 			return false
 		}
-		n--
 		w.Header().Set("Content-Type", "application/json")
 		status, body := answer(r.URL.Query())
 		w.WriteHeader(status)

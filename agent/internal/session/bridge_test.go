@@ -33,8 +33,9 @@ type bridge struct {
 	// only token is let in, if there is one.
 	token string
 
-	mu    sync.Mutex
-	peers map[string]*peer
+	mu       sync.Mutex
+	sessions int
+	peers    map[string]*peer
 }
 
 // peer is one session of an agent, as its bridge sees it.
@@ -100,7 +101,8 @@ func (b *bridge) Session(stream agentv1.AgentService_SessionServer) error {
 	p := &peer{t: b.t, stream: stream, inventory: make(chan *wire[linkv1.InventoryUp, linkv1.InventoryDown], 1),
 		operations: make(chan *wire[linkv1.OperationUp, linkv1.OperationDown], 1), over: make(chan struct{})}
 	b.mu.Lock()
-	p.secret = fmt.Sprintf("secret-%d", len(b.peers))
+	p.secret = fmt.Sprintf("secret-%d", b.sessions)
+	b.sessions++
 	b.peers[p.secret] = p
 	b.mu.Unlock()
 	var read func()
@@ -113,6 +115,13 @@ func (b *bridge) Session(stream agentv1.AgentService_SessionServer) error {
 	case <-stream.Context().Done():
 	}
 	return p.err
+}
+
+// forget lets go of a session that is over: a test of many would hold what all of them said.
+func (b *bridge) forget(p *peer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.peers, p.secret)
 }
 
 func (b *bridge) find(ctx context.Context) (*peer, error) {
