@@ -206,6 +206,21 @@ func released(t *testing.T, d *storetest.DB, _ int) {
 	w.until("what was polled has gone", func() bool { return d.Count(t, "cats_v1_pod", "body = '{}'") == 0 })
 }
 
+// removed takes an account out that its agent still serves.
+func removed(t *testing.T, d *storetest.DB, _ int) {
+	w := newWorld(t, d, "b", cache.Options{})
+	m := newMirror(w, "a", everything()...)
+	m.put(workload("web", 3)...)
+	m.agrees("at first")
+	before := m.lastEpoch()
+	if _, found, err := w.registry.Remove(t.Context(), "a"); err != nil || !found {
+		t.Fatal(found, err)
+	}
+	w.until("the account is back", func() bool { return d.Count(t, "fairlead_account", "name = 'a' AND NOT removing") == 1 })
+	w.until("the agent has it again", func() bool { return m.lastEpoch() > before })
+	m.agrees("after it came back")
+}
+
 // resynced compares on demand what checks do not look at.
 func resynced(t *testing.T, d *storetest.DB, _ int) {
 	w := newWorld(t, d, "b", cache.Options{VerifyRate: -1})
