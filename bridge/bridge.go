@@ -112,7 +112,7 @@ func (b *Bridge) build() error {
 		Custom: func(account string, t cats.Type) bool { return b.registry.Custom(account, string(t)) },
 	})
 	b.registry = accounts.New(accounts.Options{
-		Store: b.store, Remover: b.cache, Bridge: cfg.Name, Version: b.version, Log: b.log,
+		Store: b.store, Remover: b.cache, Bridge: cfg.Name, Version: b.version, Log: b.log, RemoveAfter: cfg.Accounts.RemoveAfter,
 		ApplicationsTable: cats.TableName(cfg.Cache.TableNamespace, cats.Applications, false),
 		Policy:            func(account string) accounts.Policy { return policyOf(&cfg.Cache, account) },
 	})

@@ -28,6 +28,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.every(ctx, pollInterval, "accounts", r.poll) })
 	group.Go(func() error { return r.every(ctx, removalInterval, "unfinished removals", r.resumeRemovals) })
+	group.Go(func() error { return r.every(ctx, graceInterval, "accounts that nobody serves", r.expire) })
 	group.Go(func() error { return r.followSessions(ctx) })
 	return group.Wait()
 }

@@ -48,6 +48,8 @@ type Options struct {
 	Bridge string
 	// Version of this bridge.
 	Version string
+	// RemoveAfter takes out accounts that no agent has served for so long; 0: never.
+	RemoveAfter time.Duration
 	// ApplicationsTable is Clouddriver's table of applications, where its own accounts show.
 	ApplicationsTable string
 	// Policy is what the bridge's configuration says about an account; nil: nothing about any.
@@ -59,6 +61,9 @@ type Options struct {
 type Registry struct {
 	o       Options
 	address string
+
+	// began is when this bridge started.
+	began time.Time
 
 	mu       sync.Mutex
 	accounts map[string]*account
@@ -99,7 +104,7 @@ type account struct {
 // New returns a registry that knows nothing yet; Run makes it read.
 func New(o Options) *Registry {
 	return &Registry{
-		o: o, accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, contested: map[contestant][]string{}, instances: map[sessionKey]string{},
+		o: o, began: time.Now(), accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, contested: map[contestant][]string{}, instances: map[sessionKey]string{},
 		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
 	}
 }

@@ -23,6 +23,7 @@ type Config struct {
 	Admin      Admin
 	Metrics    Metrics
 	Cache      Cache
+	Accounts   Accounts
 	Operations Operations
 	Log        Log
 }
@@ -90,6 +91,12 @@ type Cache struct {
 	VerifyRowsPerSecond int
 	// Policies say what is cached, by account; the first that covers an account holds.
 	Policies []CachePolicy
+}
+
+// Accounts is when they leave without anybody's doing.
+type Accounts struct {
+	// RemoveAfter is how long an account may be absent; 0: for ever.
+	RemoveAfter time.Duration
 }
 
 // Operations is how operations are run and remembered.

@@ -93,6 +93,8 @@ var keys = []Key{
 		func(c *Config) any { return &c.Cache.VerifyRowsPerSecond }},
 	{"cache.policies", "", "What is cached, by account; the first policy that covers an account holds. See below.",
 		func(c *Config) any { return &c.Cache.Policies }},
+	{"accounts.removeAfter", "0s", "Take out an account, with all that is cached of it, when no agent has served it for so long. 0: never, an account that is absent stays until somebody takes it out.",
+		func(c *Config) any { return &c.Accounts.RemoveAfter }},
 	{"operations.absentWait", "15s", "How long an operation waits for an agent that is not connected.",
 		func(c *Config) any { return &c.Operations.AbsentWait }},
 	{"operations.retention", "720h", "How long the history of operations is kept.",

@@ -80,6 +80,9 @@ func (c *Config) validate() (problems []error) {
 	if c.Operations.AbsentWait < 0 {
 		bad("operations.absentWait: %s is negative", c.Operations.AbsentWait)
 	}
+	if c.Accounts.RemoveAfter != 0 && c.Accounts.RemoveAfter < time.Hour {
+		bad("accounts.removeAfter: %s: at least 1h, or 0 for never: an agent may be away for as long while its node is replaced", c.Accounts.RemoveAfter)
+	}
 	if c.Operations.Retention <= 0 {
 		bad("operations.retention: %s is not above zero", c.Operations.Retention)
 	}
