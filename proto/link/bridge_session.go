@@ -117,15 +117,15 @@ func (b *Bridge) declare(accounts []*linkv1.Account, removed []string) {
 		b.order = append(b.order, acc)
 	}
 	for _, name := range sortedNames(before) {
-		b.withdraw(before[name])
+		b.withdraw(before[name], "the agent no longer declares it")
 	}
 	b.removed = append(b.removed, removed...)
 	b.askRegistry()
 }
 
 // withdraw is the end of an account in this session.
-func (b *Bridge) withdraw(acc *bridgeAccount) {
-	b.detach(acc, "the agent no longer declares it")
+func (b *Bridge) withdraw(acc *bridgeAccount, reason string) {
+	b.detach(acc, reason)
 	if len(b.resumes) < 2*b.cfg.Accounts {
 		// If it comes back, no epoch may come up again for this process.
 		b.resumes[acc.name] = acc.last
@@ -134,6 +134,25 @@ func (b *Bridge) withdraw(acc *bridgeAccount) {
 		acc.accepted = false
 		b.act(Note{What: NoteWithdrawn, Account: acc.name})
 	}
+}
+
+// Removed says that an account was taken out of Clouddriver, by another agent or a person. This session does not serve it any more, although
+// its agent declares it: asked once more, the registry would take it in again. The agent brings it back when it declares its accounts anew.
+func (b *Bridge) Removed(now time.Time, account string) {
+	b.tell(now)
+	acc := b.accounts[account]
+	if b.ended || acc == nil {
+		return
+	}
+	delete(b.accounts, account)
+	kept := b.order[:0]
+	for _, other := range b.order {
+		if other != acc {
+			kept = append(kept, other)
+		}
+	}
+	b.order = kept
+	b.withdraw(acc, "the account was removed")
 }
 
 func (b *Bridge) askRegistry() {

@@ -328,3 +328,28 @@ func TestAVerdictOnAnEarlierDeclarationDoesNotAnswerARemoval(t *testing.T) {
 		t.Errorf("asked %v, want no removal", asked)
 	}
 }
+
+func TestAccountThatWasRemovedElsewhereComesBackOnlyWhenItsAgentDeclaresAnew(t *testing.T) {
+	b := testBridge(t, nil)
+	attach(b)
+	bridgeActions(b)
+	b.Removed(epochStart, "other")
+	if found := find[Note](bridgeActions(b)); len(found) != 0 {
+		t.Error("an account that the session does not have:", found)
+	}
+	b.Removed(epochStart, "prod")
+	if notes := find[Note](bridgeActions(b)); len(notes) != 2 || notes[0].What != NoteDetached || notes[1].What != NoteWithdrawn || notes[1].Account != "prod" {
+		t.Error("notes:", notes)
+	}
+	b.Reconsider(epochStart)
+	for _, d := range find[Declare](bridgeActions(b)) {
+		if len(d.Accounts) != 0 {
+			t.Error("the registry is asked for", d.Accounts)
+		}
+	}
+	b.DeclareDone(epochStart, nil, nil)
+	b.ReceivedSession(epochStart, &linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: &linkv1.Accounts{Accounts: []*linkv1.Account{{Name: "prod"}}}}})
+	if asked := find[Declare](bridgeActions(b)); len(asked) != 1 || len(asked[0].Accounts) != 1 {
+		t.Error("declared anew, the registry is asked for", asked)
+	}
+}

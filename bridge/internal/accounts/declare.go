@@ -183,6 +183,9 @@ func (r *Registry) Remove(ctx context.Context, name string) (deleted int, found 
 	if found, err = r.o.Store.MarkRemoving(ctx, name); err != nil || !found {
 		return 0, found, err
 	}
+	if r.o.Leaving != nil {
+		r.o.Leaving(name)
+	}
 	r.mu.Lock()
 	r.drop(name)
 	r.removing[name] = true

@@ -54,7 +54,9 @@ type Options struct {
 	ApplicationsTable string
 	// Policy is what the bridge's configuration says about an account; nil: nothing about any.
 	Policy func(account string) Policy
-	Log    *slog.Logger
+	// Leaving is told before an account is removed, so that no session declares it again; nil: there are none.
+	Leaving func(account string)
+	Log     *slog.Logger
 }
 
 // Registry knows the accounts. Its methods may be called from any goroutine.

@@ -37,6 +37,13 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
+// Removed has all sessions let go of an account that is being removed.
+func (s *Service) Removed(account string) {
+	for _, e := range s.all() {
+		e.step(func(now time.Time) { e.core.Removed(now, account) })
+	}
+}
+
 // fencesInterval is how soon a session learns that its fence has gone although it writes nothing.
 const fencesInterval = 10 * time.Second
 
