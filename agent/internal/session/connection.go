@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -178,7 +179,11 @@ func (s *Session) once(asked, serving context.Context, address string) ending {
 		s.core.Lost(now, c.why())
 		s.conn = nil
 	})
-	return c.ending(serving)
+	end := c.ending(serving)
+	if end.final {
+		s.cfg.Credential.Drop() // the bridge may know the token by now, and no longer the certificate
+	}
+	return end
 }
 
 func (c *connection) ending(parent context.Context) ending {
@@ -380,6 +385,11 @@ func explain(err error) string {
 	st, ok := status.FromError(err)
 	if !ok {
 		return err.Error()
+	}
+	if answer, between := strings.CutPrefix(st.Message(), "unexpected HTTP status code received from server: "); between {
+		// A bridge answers every call with a status of gRPC; these are the words of the library when somebody else does.
+		answer, _, _ = strings.Cut(answer, ";")
+		return fmt.Sprintf("what stands between this agent and its bridge answers HTTP %s: it may not take the token of clouddriver.auth.token or tokenCommand, or not pass gRPC on", answer)
 	}
 	switch st.Code() {
 	case codes.Unauthenticated:

@@ -31,12 +31,28 @@ func (s *Service) identify(stream agentv1.AgentService_SessionServer) (identity.
 	if err != nil {
 		return identity.Identity{}, err
 	}
-	if nonce := one(ctx, proof.NonceMetadata); nonce != "" && shown.Token == "" {
-		if shown.Certificates, err = s.challenge(stream, nonce); err != nil {
-			return identity.Identity{}, err
-		}
+	nonce := one(ctx, proof.NonceMetadata)
+	if nonce == "" || shown.Token != "" {
+		return s.cfg.Agents.Identify(ctx, shown)
 	}
-	return s.cfg.Agents.Identify(ctx, shown)
+	var id identity.Identity
+	if shown.Certificates, err = s.challenge(stream, nonce); err == nil {
+		id, err = s.cfg.Agents.Identify(ctx, shown)
+	}
+	if err != nil && ctx.Err() == nil {
+		// Proxies do not pass on the status of a stream before its agent has ended it too; a frame they do.
+		_ = stream.Send(farewell(err)) // the status says the same
+	}
+	return id, err
+}
+
+// farewell is the Close for an agent that is not let in.
+func farewell(err error) *linkv1.SessionDown {
+	code, told := linkv1.Close_CODE_RETRY, status.Convert(refusal(err))
+	if told.Code() == codes.Unauthenticated || told.Code() == codes.InvalidArgument {
+		code = linkv1.Close_CODE_REFUSED
+	}
+	return &linkv1.SessionDown{Frame: &linkv1.SessionDown_Close{Close: &linkv1.Close{Code: code, Reason: told.Message()}}}
 }
 
 // shown is what a call shows by itself.
