@@ -55,6 +55,7 @@ type Bridge struct {
 	tokens   *identity.Tokens
 	trust    trust
 	history  *operations.History
+	modes    *operations.Modes
 	runner   *counted
 	peers    *peer.Client
 	sessions *session.Service
@@ -122,7 +123,9 @@ func (b *Bridge) build() error {
 		return err
 	}
 	b.history = operations.NewHistory(b.store, cfg.Name, cfg.Operations.Retention, b.log)
-	router, err := operations.New(operations.Config{AbsentWait: cfg.Operations.AbsentWait, Accounts: b.registry, History: b.history, Elsewhere: func() { b.peers.Look() }, Log: b.log})
+	b.modes = operations.NewModes(b.store, cfg.Operations.Mode, identity.Matches, b.log)
+	router, err := operations.New(operations.Config{AbsentWait: cfg.Operations.AbsentWait, Accounts: b.registry, History: b.history, Elsewhere: func() { b.peers.Look() },
+		Spread: b.modes.Spread, Log: b.log})
 	if err != nil {
 		return err
 	}
@@ -140,7 +143,7 @@ func (b *Bridge) build() error {
 	}
 	b.admin, err = admin.New(admin.Options{
 		Address: cfg.Admin.Address, TokenFile: cfg.Admin.TokenFile, Version: b.version, Bridge: cfg.Name, Started: b.started,
-		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, People: b.trust.people, Trail: b.store, Rotate: b.rotate, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
+		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, People: b.trust.people, Trail: b.store, Record: b.store, Modes: b.modes, Rotate: b.rotate, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
 		Runner: b.runner, Problems: b.problems, Totals: b.totals, Ready: b.isReady, Log: b.log,
 	})
 	if err != nil {

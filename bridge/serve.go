@@ -47,6 +47,7 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 	group.Go(func() error { return b.registry.Run(parts) })
 	group.Go(func() error { return b.tokens.Run(parts) })
 	group.Go(func() error { return b.history.Run(parts) })
+	group.Go(func() error { return b.modes.Run(parts) })
 	group.Go(func() error { return b.runner.router.Loop(parts) })
 	group.Go(func() error { return b.peers.Run(parts) })
 	if peers != nil {

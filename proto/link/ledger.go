@@ -96,6 +96,8 @@ type entry struct {
 	limit, window        uint64
 
 	outcome *linkv1.Outcome
+	// arrived and began are for people.
+	arrived, began time.Time
 	// asked: a bridge of this session waits for it. told: its outcome went out in this session.
 	asked, told, queued bool
 }
@@ -124,7 +126,7 @@ func (l *ledger) start(now time.Time, id string, s *linkv1.Start, served bool) {
 		l.resume(e, s)
 		return
 	}
-	e := &entry{id: id, account: s.GetAccount(), mutation: s.GetMutation(), operation: s.GetOperation(), asked: true,
+	e := &entry{id: id, account: s.GetAccount(), mutation: s.GetMutation(), operation: s.GetOperation(), asked: true, arrived: now,
 		deadline: now.Add(milliseconds(s.GetDeadlineMs()))}
 	l.entries[id] = e
 	if e.mutation {
@@ -310,6 +312,7 @@ func (l *ledger) finish(now time.Time, id string, outcome *linkv1.Outcome) {
 	if e.outcome != nil {
 		outcome = e.outcome
 	}
+	outcome.WaitedMs, outcome.RanMs = inMilliseconds(e.began.Sub(e.arrived)), inMilliseconds(now.Sub(e.began))
 	l.running--
 	l.conclude(e, outcome)
 	if e.abandoned && !e.gone {
@@ -317,6 +320,8 @@ func (l *ledger) finish(now time.Time, id string, outcome *linkv1.Outcome) {
 	}
 	l.run(now)
 }
+
+func inMilliseconds(d time.Duration) uint64 { return uint64(max(d.Milliseconds(), 0)) }
 
 // lost is the end of a session: what runs goes on, and is told when it is asked for again.
 func (l *ledger) lost() {

@@ -52,7 +52,7 @@ func (l *ledger) run(now time.Time) {
 		}
 		s := shares[next.account]
 		shares[next.account] = share{running: s.running + 1, waiting: s.waiting - 1}
-		next.state, next.ran = entryRunning, true
+		next.state, next.ran, next.began = entryRunning, true, now
 		l.running++
 		l.do(StartOperation{ID: next.id, Account: next.account, Operation: next.operation, Mutation: next.mutation, Timeout: next.deadline.Sub(now)})
 		next.operation = nil

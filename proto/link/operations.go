@@ -16,12 +16,13 @@ type OperationsConfig struct {
 	// Grace (5 s) after an operation's deadline in which a connected agent may still tell how it ended, and in which the agent
 	// process that began a read may come back before another one is asked.
 	Grace time.Duration
-	// Spread gives operations to the session that has the fewest; otherwise to a preferred one while there is one.
-	Spread bool
+	// Each (1,024) bounds those of one account.
+	Each int
 }
 
 func (c *OperationsConfig) complete() {
 	setDefault(&c.Open, 4096)
+	setDefault(&c.Each, 1024)
 	setDefault(&c.Window, 4<<20)
 	setDefault(&c.Grace, 5*time.Second)
 }
@@ -41,6 +42,8 @@ type Request struct {
 	Deadline time.Time
 	// AbsentWait is how long it may wait for a session that serves the account; zero: not at all.
 	AbsentWait time.Duration
+	// Spread gives it to the session that has the fewest; otherwise to a preferred one while there is one.
+	Spread bool
 }
 
 // Event tells a caller about its operation: Output, or Finished.
@@ -61,6 +64,8 @@ type Finished struct {
 	Absent bool
 	// Instance is the agent process that it was given to, if any.
 	Instance string
+	// Sent is when it was first given to an agent, Told when an agent told how it ended; zero: never.
+	Sent, Told time.Time
 }
 
 func (Output) event()   {}
@@ -70,10 +75,12 @@ func (Finished) event() {}
 // the same id, when the same agent process is back. A mutation goes to another process only after NOT_STARTED; a read goes to any, as
 // long as none of its output was delivered. What cannot be known ends as STATE_UNKNOWN at its deadline.
 type Operations struct {
-	cfg      OperationsConfig
-	open     map[string]*openOperation
-	wires    map[string]*openOperation
-	order    []*openOperation
+	cfg   OperationsConfig
+	open  map[string]*openOperation
+	wires map[string]*openOperation
+	order []*openOperation
+	// each counts the open operations of an account.
+	each     map[string]int
 	sessions map[string]*operationSession
 	// serving lists the sessions of an account, by id, instances those of an agent process, the newest last.
 	serving, instances map[string][]*operationSession
@@ -92,9 +99,10 @@ type openOperation struct {
 	session *operationSession
 	sent    bool
 	// instance may have begun it. since is when it last lost its session.
-	instance string
-	since    time.Time
-	absentAt time.Time
+	instance       string
+	since          time.Time
+	absentAt       time.Time
+	sentAt, toldAt time.Time
 	// refused by these processes: they never will begin it.
 	refused map[string]*linkv1.Outcome
 
@@ -135,18 +143,21 @@ type line struct {
 // NewOperations returns an empty tracker.
 func NewOperations(cfg OperationsConfig) (*Operations, error) {
 	cfg.complete()
-	return &Operations{cfg: cfg, open: make(map[string]*openOperation), wires: make(map[string]*openOperation), sessions: make(map[string]*operationSession),
+	return &Operations{cfg: cfg, open: make(map[string]*openOperation), wires: make(map[string]*openOperation), each: make(map[string]int), sessions: make(map[string]*operationSession),
 		serving: make(map[string][]*operationSession), instances: make(map[string][]*operationSession)}, nil
 }
 
-// Submit adds an operation. Errors: ErrFull, ErrDuplicate.
+// Submit adds an operation. Errors: ErrFull, ErrAccountFull, ErrDuplicate.
 func (o *Operations) Submit(now time.Time, r Request) error {
 	switch {
 	case o.open[r.ID] != nil || o.wires[r.ID] != nil:
 		return ErrDuplicate
 	case len(o.open) >= o.cfg.Open:
 		return ErrFull
+	case o.each[r.Account] >= o.cfg.Each:
+		return ErrAccountFull
 	}
+	o.each[r.Account]++
 	op := &openOperation{Request: r, wire: r.ID, runs: 1, absentAt: now.Add(r.AbsentWait), granted: uint64(o.cfg.Window)}
 	o.open[r.ID], o.wires[op.wire] = op, op
 	o.order = append(o.order, op)
@@ -237,6 +248,7 @@ func (o *Operations) output(op *openOperation, out *linkv1.Output) error {
 }
 
 func (o *Operations) outcome(now time.Time, s *operationSession, op *openOperation, outcome *linkv1.Outcome) {
+	op.toldAt = now
 	switch state := outcome.GetState(); {
 	case state == linkv1.Outcome_STATE_NOT_STARTED && op.received == 0:
 		if op.refused == nil {
@@ -268,7 +280,10 @@ func (o *Operations) finish(op *openOperation, outcome *linkv1.Outcome, absent b
 		return
 	}
 	op.done = true
-	o.events.push(Finished{ID: op.ID, Outcome: outcome, Absent: absent, Instance: op.instance})
+	o.events.push(Finished{ID: op.ID, Outcome: outcome, Absent: absent, Instance: op.instance, Sent: op.sentAt, Told: op.toldAt})
+	if o.each[op.Account]--; o.each[op.Account] == 0 {
+		delete(o.each, op.Account)
+	}
 	o.unassign(op)
 	delete(o.open, op.ID)
 	delete(o.wires, op.wire)
@@ -331,6 +346,9 @@ func (o *Operations) Next(now time.Time, session string) *linkv1.OperationDown {
 
 func (o *Operations) start(now time.Time, op *openOperation, frame *linkv1.OperationDown) {
 	op.sent, op.instance = true, op.session.instance
+	if op.sentAt.IsZero() {
+		op.sentAt = now
+	}
 	op.granted = op.consumed + uint64(o.cfg.Window)
 	left := op.Deadline.Sub(now).Milliseconds()
 	frame.Frame = &linkv1.OperationDown_Start{Start: &linkv1.Start{

@@ -190,7 +190,7 @@ func (o *Operations) pick(op *openOperation) *operationSession {
 		case !s.up || s.draining || op.cancelled || op.refused[s.instance] != nil:
 		case best == nil:
 			best = s
-		case o.cfg.Spread || s.accounts[op.Account] == best.accounts[op.Account]:
+		case op.Spread || s.accounts[op.Account] == best.accounts[op.Account]:
 			if s.load < best.load {
 				best = s
 			}

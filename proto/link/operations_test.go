@@ -248,14 +248,14 @@ func TestReadWhoseResultWasLostRunsAgainUnderAnotherID(t *testing.T) {
 }
 
 func TestOperationsAreBoundedAndSpread(t *testing.T) {
-	o, _ := NewOperations(OperationsConfig{Open: 4, Spread: true})
+	o, _ := NewOperations(OperationsConfig{Open: 4})
 	now := epochStart
 	for _, s := range []string{"s1", "s2"} {
 		o.Open(now, s, "i"+s)
 		o.Serve(now, s, "prod", s == "s1")
 	}
 	for _, id := range []string{"a", "b", "c", "d"} {
-		if err := o.Submit(now, Request{ID: id, Account: "prod", Operation: &linkv1.Operation{}, Deadline: now.Add(time.Minute)}); err != nil {
+		if err := o.Submit(now, Request{ID: id, Account: "prod", Operation: &linkv1.Operation{}, Deadline: now.Add(time.Minute), Spread: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -271,5 +271,55 @@ func TestOperationsAreBoundedAndSpread(t *testing.T) {
 	o.Withdraw(now, "s1", "prod")
 	if n := o.sessions["s2"].load; n != 4 {
 		t.Fatalf("%d operations", n)
+	}
+}
+
+func TestOneAccountCannotTakeAllRoomOfABridge(t *testing.T) {
+	o, _ := NewOperations(OperationsConfig{Open: 4, Each: 2})
+	now := epochStart
+	o.Open(now, "s", "i")
+	o.Serve(now, "s", "prod", true)
+	submit := func(id, account string) error {
+		return o.Submit(now, Request{ID: id, Account: account, Operation: &linkv1.Operation{}, Deadline: now.Add(time.Minute), AbsentWait: time.Minute})
+	}
+	for _, id := range []string{"a", "b"} {
+		if err := submit(id, "prod"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := submit("c", "prod"); !errors.Is(err, ErrAccountFull) {
+		t.Fatal(err)
+	}
+	if err := submit("d", "test"); err != nil {
+		t.Fatal(err)
+	}
+	// What ends makes room.
+	if f := o.Next(now, "s"); f.GetStart() != nil {
+		_ = o.Received(now, "s", &linkv1.OperationUp{Id: f.GetId(), Frame: &linkv1.OperationUp_Outcome{Outcome: &linkv1.Outcome{State: linkv1.Outcome_STATE_DONE}}})
+	}
+	if err := submit("c", "prod"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFinishedTellsWhenItWasSentAndToldAndAgentsHowLongTheyTook(t *testing.T) {
+	o, _ := NewOperations(OperationsConfig{})
+	now := epochStart
+	_ = o.Submit(now, Request{ID: "m1", Account: "prod", Operation: &linkv1.Operation{}, Mutation: true, Deadline: now.Add(time.Minute), AbsentWait: time.Minute})
+	o.Open(now, "s", "i")
+	o.Serve(now, "s", "prod", true)
+	start := o.Next(now.Add(2*time.Second), "s")
+
+	a, _ := connectedAgent(t, LedgerConfig{Each: 1})
+	a.ReceivedOperation(now, startFrame("m0", true, 0, 100))
+	a.ReceivedOperation(now, start)
+	a.Finish(now.Add(time.Second), "m0", &linkv1.Outcome{State: linkv1.Outcome_STATE_DONE})
+	a.Finish(now.Add(4*time.Second), "m1", &linkv1.Outcome{State: linkv1.Outcome_STATE_DONE})
+	for f := a.NextOperation(); f != nil; f = a.NextOperation() {
+		_ = o.Received(now.Add(9*time.Second), "s", f)
+	}
+	f, ok := o.NextEvent().(Finished)
+	if !ok || f.Sent.Sub(now) != 2*time.Second || f.Told.Sub(now) != 9*time.Second || f.Outcome.GetWaitedMs() != 1000 || f.Outcome.GetRanMs() != 3000 {
+		t.Fatalf("%+v", f)
 	}
 }

@@ -57,7 +57,8 @@ func (s *Server) changes(ctx context.Context, procedure string, message any) (*c
 		return &change{action: action, target: name, may: p.May(name), right: fmt.Sprintf("account %q: this needs the role operator, or account-manager of it", name)}
 	}
 	switch m := message.(type) {
-	case *adminv1.GetStatusRequest, *adminv1.ListAccountsRequest, *adminv1.ListTokensRequest, *adminv1.ListAuditRequest:
+	case *adminv1.GetStatusRequest, *adminv1.ListAccountsRequest, *adminv1.ListTokensRequest, *adminv1.ListAuditRequest,
+		*adminv1.ListOperationsRequest, *adminv1.ListOperationsModesRequest:
 		return nil, nil //nolint:nilnil // see above
 	case *adminv1.RemoveAccountRequest:
 		return account("account.remove", m.GetName()), nil
@@ -78,6 +79,9 @@ func (s *Server) changes(ctx context.Context, procedure string, message any) (*c
 		return c, nil
 	case *adminv1.RevokeTokenRequest:
 		return s.revokes(ctx, p, m.GetId())
+	case *adminv1.SetOperationsModeRequest:
+		return &change{action: "operations.mode", target: m.GetPattern(), detail: "mode=" + m.GetMode(), may: p.Covers([]string{m.GetPattern()}),
+			right: "this needs the role operator, or account-manager of all these accounts"}, nil
 	case *adminv1.RotateKeyRequest:
 		return &change{action: "key.rotate", may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
 	case *adminv1.ExecuteRequest:

@@ -21,6 +21,7 @@ import (
 
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
+	"github.com/fairlead/fairlead/bridge/internal/operations"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
 	"github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1/adminv1connect"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -53,6 +54,9 @@ type Options struct {
 	// People knows tokens of an identity provider; nil: none is set up.
 	People *identity.Issuers
 	Trail  Trail
+	// Record is the history of operations; Modes says which agents have them.
+	Record Record
+	Modes  *operations.Modes
 	// Rotate seals everything with the newest key; Keys are the key file's ids, the sealing one last.
 	Rotate func(context.Context) (id string, sealed int, err error)
 	Keys   func() []string
@@ -107,6 +111,8 @@ func (s *Server) Handler() http.Handler {
 			s.o.Log.Error("panic in a call", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
 			return connect.NewError(connect.CodeInternal, errors.New("the bridge failed on this call, see its log"))
 		})))
+	guarded.HandleFunc("GET /armory/agent/operations", s.restOperations)
+	guarded.HandleFunc("GET /armory/agent/operations/{id}", s.restOperation)
 	guarded.HandleFunc("/debug/pprof/", operators(pprof.Index))
 	guarded.HandleFunc("/debug/pprof/cmdline", operators(pprof.Cmdline))
 	guarded.HandleFunc("/debug/pprof/profile", operators(pprof.Profile))

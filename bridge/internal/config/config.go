@@ -101,6 +101,8 @@ type Accounts struct {
 
 // Operations is how operations are run and remembered.
 type Operations struct {
+	// Mode is which of an account's agents have its operations: failover or distributed.
+	Mode       string
 	AbsentWait time.Duration
 	Retention  time.Duration
 }

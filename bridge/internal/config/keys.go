@@ -95,6 +95,8 @@ var keys = []Key{
 		func(c *Config) any { return &c.Cache.Policies }},
 	{"accounts.removeAfter", "0s", "Take out an account, with all that is cached of it, when no agent has served it for so long. 0: never, an account that is absent stays until somebody takes it out.",
 		func(c *Config) any { return &c.Accounts.RemoveAfter }},
+	{"operations.mode", "failover", "Which agents of an account have its operations: `failover`, the one that also caches it; `distributed`, all of them in turns. `fairlead operations mode` changes it for accounts at run time.",
+		func(c *Config) any { return &c.Operations.Mode }},
 	{"operations.absentWait", "15s", "How long an operation waits for an agent that is not connected.",
 		func(c *Config) any { return &c.Operations.AbsentWait }},
 	{"operations.retention", "720h", "How long the history of operations is kept.",

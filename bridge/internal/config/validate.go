@@ -77,6 +77,9 @@ func (c *Config) validate() (problems []error) {
 	if c.Plugin.Outlive < 0 {
 		bad("plugin.outlive: %s is negative", c.Plugin.Outlive)
 	}
+	if m := c.Operations.Mode; m != "failover" && m != "distributed" {
+		bad("operations.mode: %q is neither failover nor distributed", m)
+	}
 	if c.Operations.AbsentWait < 0 {
 		bad("operations.absentWait: %s is negative", c.Operations.AbsentWait)
 	}

@@ -33,8 +33,12 @@ type HistoryStore interface {
 	ForgetOperations(ctx context.Context, age time.Duration, limit int) (int, error)
 }
 
-// History writes a row for each ended operation: who, what, target, timings, outcome; no bodies and no secrets. While the database is away
-// rows wait, bounded; what finds no room is counted and said.
+// underWay is the outcome of a change that has not ended; where its bridge has died, it stays.
+const underWay = "running"
+
+// History writes a row for each operation: who, what, target, timings, outcome; no bodies and no secrets. A change has its row soon after it was
+// received, so that it is known even if its bridge dies, a read when it has ended. While the database is away rows wait, bounded; what finds no
+// room is counted and said.
 type History struct {
 	store     HistoryStore
 	bridge    string
@@ -47,8 +51,7 @@ type History struct {
 
 type entry struct {
 	row   store.Operation
-	ended time.Time
-	total time.Duration
+	began time.Time
 }
 
 // NewHistory makes a history that keeps rows for the retention.
@@ -59,18 +62,54 @@ func NewHistory(s HistoryStore, bridge string, retention time.Duration, log *slo
 // Dropped is how many operations found no room.
 func (h *History) Dropped() uint64 { return h.dropped.Load() }
 
+// begin queues a change that has been received.
+func (h *History) begin(e ended) {
+	row := h.row(e)
+	row.Outcome, row.Waited, row.Begun, row.Ended, row.Duration = underWay, -1, -1, -1, -1
+	h.queueRow(entry{row: row, began: e.began})
+}
+
 // add queues an ended operation.
 func (h *History) add(e ended) {
+	row := h.row(e)
+	row.Outcome, row.Reason = conclude(e)
+	row.Server = time.Duration(e.outcome.GetDurationMs()) * time.Millisecond //nolint:gosec // milliseconds of an operation
+	row.Waited, row.Begun, row.Ended = e.hops()
+	row.Duration = e.answered.Sub(e.began)
+	h.queueRow(entry{row: row, began: e.began})
+}
+
+func (h *History) row(e ended) store.Operation {
 	caller := plugin.CallerOf(e.ctx)
 	verb, target := Describe(e.operation)
-	row := store.Operation{ID: e.id, Account: e.account, Verb: verb, Target: target, Mutation: e.mutation, User: caller.User, Execution: caller.Execution,
-		Bridge: h.bridge, Agent: e.instance, Duration: e.duration, Server: time.Duration(e.outcome.GetDurationMs()) * time.Millisecond} //nolint:gosec // milliseconds of an operation
-	row.Outcome, row.Reason = conclude(e)
+	return store.Operation{ID: e.id, Account: e.account, Verb: verb, Target: target, Mutation: e.mutation, User: caller.User, Execution: caller.Execution,
+		Bridge: h.bridge, Agent: e.instance}
+}
+
+func (h *History) queueRow(e entry) {
 	select {
-	case h.queue <- entry{row: row, ended: time.Now(), total: e.duration}:
+	case h.queue <- e:
 	default:
 		h.dropped.Add(1)
 	}
+}
+
+// hops tells when, after it was received, an operation was sent, begun and ended; negative: not known. The agent says how long it had it, not when:
+// clocks differ. What is left of the time between, the way there and the way back share.
+func (e *ended) hops() (sent, begun, done time.Duration) {
+	sent, begun, done = -1, -1, -1
+	if e.sent.IsZero() {
+		return sent, begun, done
+	}
+	sent = max(e.sent.Sub(e.began), 0)
+	waited := time.Duration(e.outcome.GetWaitedMs()) * time.Millisecond //nolint:gosec // milliseconds of an operation
+	ran := time.Duration(e.outcome.GetRanMs()) * time.Millisecond       //nolint:gosec // milliseconds of an operation
+	if e.told.IsZero() || e.outcome.GetState() == linkv1.Outcome_STATE_NOT_STARTED {
+		return sent, begun, done
+	}
+	way := max(e.told.Sub(e.sent)-waited-ran, 0) / 2
+	begun = sent + way + waited
+	return sent, begun, begun + ran
 }
 
 // Run writes until ctx ends; what waits then is given a moment more.
@@ -170,8 +209,14 @@ func (h *History) write(ctx context.Context, batch []entry) bool {
 // put stores a batch. One that the database refuses for what it holds is stored row by row, without those that are at fault.
 func (h *History) put(ctx context.Context, batch []entry) error {
 	rows := make([]store.Operation, 0, len(batch))
+	at := make(map[string]int, len(batch))
 	for _, e := range batch {
-		e.row.Age = e.total + time.Since(e.ended)
+		e.row.Age = time.Since(e.began)
+		if i, there := at[e.row.ID]; there {
+			rows[i] = e.row // its end came soon after its beginning
+			continue
+		}
+		at[e.row.ID] = len(rows)
 		rows = append(rows, e.row)
 	}
 	err := h.store.PutOperations(ctx, rows)

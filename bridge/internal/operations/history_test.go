@@ -37,7 +37,7 @@ func historyRows(t *testing.T, d *storetest.DB) {
 		t.Error("nobody serves b")
 	}
 	eventually(t, "all are stored", func() bool { return d.Count(t, "fairlead_operation", "TRUE") == 4 })
-	list, err := w.store.Operations(t.Context(), "a", 10)
+	list, err := w.store.Operations(t.Context(), store.OperationFilter{Account: "a", Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func refusedRow(t *testing.T, d *storetest.DB) {
 		if i == 2 {
 			user = "not \xff UTF-8"
 		}
-		h.add(ended{id: fmt.Sprint("op", i), account: "a", operation: get("x"), outcome: done(), ctx: plugin.WithCaller(t.Context(), plugin.Caller{User: user})})
+		h.add(ended{id: fmt.Sprint("op", i), account: "a", operation: get("x"), outcome: done(), began: time.Now(), ctx: plugin.WithCaller(t.Context(), plugin.Caller{User: user})})
 	}
 	running(t, h.Run)
 	eventually(t, "the others are stored", func() bool { return d.Count(t, "fairlead_operation", "TRUE") == 4 })

@@ -36,8 +36,9 @@ type ended struct {
 	instance    string
 	outcome     *linkv1.Outcome
 	err         error
-	duration    time.Duration
-	ctx         context.Context //nolint:containedctx // carries who asked
+	// When it was received, given to an agent, told by it and answered; zero: never.
+	began, sent, told, answered time.Time
+	ctx                         context.Context //nolint:containedctx // carries who asked
 }
 
 // Config is what a Router is made of.
@@ -49,7 +50,9 @@ type Config struct {
 	// Elsewhere, if set, is called when an operation waits for a session and this bridge has none of its account: other bridges
 	// may have. It must not block.
 	Elsewhere func()
-	Log       *slog.Logger
+	// Spread tells whether all agents of an account share its operations; otherwise the one that caches it has them. Nil: never.
+	Spread func(account string) bool
+	Log    *slog.Logger
 }
 
 // Router gives operations to sessions and outcomes to callers.
@@ -147,7 +150,9 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	if !ok {
 		deadline = began.Add(defaultTimeout)
 	}
-	request := link.Request{ID: newID(), Account: account, Operation: op, Mutation: mutation, Deadline: deadline, AbsentWait: wait}
+	request := link.Request{ID: newID(), Account: account, Operation: op, Mutation: mutation, Deadline: deadline, AbsentWait: wait,
+		Spread: r.cfg.Spread != nil && r.cfg.Spread(account)}
+	record := ended{id: request.ID, account: account, operation: op, mutation: mutation, began: began, ctx: ctx}
 	c := &call{wake: make(chan struct{}, 1)}
 	var err error
 	r.step(func(now time.Time) {
@@ -158,6 +163,9 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	if err != nil {
 		return nil, &busyError{err}
 	}
+	if mutation {
+		r.cfg.History.begin(record)
+	}
 	if len(known.Sessions) == 0 && r.cfg.Elsewhere != nil {
 		r.cfg.Elsewhere()
 	}
@@ -166,8 +174,9 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	if err == nil && finished.Absent {
 		outcome, err = nil, r.absent(account, began)
 	}
-	r.cfg.History.add(ended{id: request.ID, account: account, operation: op, mutation: mutation, instance: finished.Instance,
-		outcome: outcome, err: err, duration: time.Since(began), ctx: ctx})
+	record.instance, record.outcome, record.err = finished.Instance, outcome, err
+	record.sent, record.told, record.answered = finished.Sent, finished.Told, time.Now()
+	r.cfg.History.add(record)
 	if err != nil {
 		return nil, err
 	}

@@ -315,18 +315,60 @@ func history(t *testing.T, d *storetest.DB) {
 			t.Fatal(err)
 		}
 	}
-	all, err := s.Operations(ctx, "", 10)
+	all, err := s.Operations(ctx, store.OperationFilter{Limit: 10})
 	if err != nil || len(all) != 2 || all[0].ID != "2" || all[1].Duration != time.Second || len([]rune(all[1].Target)) != 512 {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	if age := time.Since(time.UnixMilli(all[1].Started)); age < 59*time.Minute || age > 61*time.Minute {
 		t.Errorf("began %s ago", age)
 	}
-	if n, err := s.ForgetOperations(ctx, 30*time.Minute, 10); err != nil || n != 1 {
+	// What ended replaces what was under way, but for when it began.
+	list[0] = store.Operation{ID: "1", Account: "a", Mutation: true, Outcome: "succeeded", Waited: 5 * time.Millisecond, Begun: -1, Ended: -1}
+	if err := s.PutOperations(ctx, list[:1]); err != nil {
+		t.Fatal(err)
+	}
+	one := func(f store.OperationFilter) (ids string) {
+		f.Limit = 10
+		found, err := s.Operations(ctx, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range found {
+			ids += o.ID
+		}
+		return ids
+	}
+	for _, c := range []struct {
+		want   string
+		filter store.OperationFilter
+	}{
+		{"21", store.OperationFilter{}}, {"1", store.OperationFilter{Offset: 1}}, {"1", store.OperationFilter{ID: "1"}}, {"2", store.OperationFilter{Account: "b"}},
+		{"1", store.OperationFilter{Verb: "apply", Mutations: true}}, {"1", store.OperationFilter{Outcome: "succeeded"}}, {"2", store.OperationFilter{Within: time.Minute}},
+		{"", store.OperationFilter{User: "ada"}}, {"", store.OperationFilter{Execution: "x' OR '1'='1"}},
+	} {
+		if got := one(c.filter); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.filter, got, c.want)
+		}
+	}
+	if got, err := s.Operations(ctx, store.OperationFilter{ID: "1", Limit: 1}); err != nil || got[0].Started != all[1].Started || got[0].Waited != 5*time.Millisecond || got[0].Begun >= 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n, err := s.ForgetOperations(ctx, 30*time.Minute, 10); err != nil || n != 1 || one(store.OperationFilter{}) != "2" {
 		t.Error(n, err)
 	}
-	if one, err := s.Operations(ctx, "b", 10); err != nil || len(one) != 1 {
-		t.Error(one, err)
+	for _, mode := range []string{"failover", "distributed", "distributed"} {
+		if err := s.SetMode(ctx, "prod-*", mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if modes, err := s.Modes(ctx); err != nil || len(modes) != 1 || modes[0].Mode != "distributed" || time.Since(time.UnixMilli(modes[0].Since)).Abs() > time.Minute {
+		t.Errorf("%+v, %v", modes, err)
+	}
+	if err := s.SetMode(ctx, "prod-*", ""); err != nil {
+		t.Fatal(err)
+	}
+	if modes, err := s.Modes(ctx); err != nil || len(modes) != 0 {
+		t.Errorf("%+v, %v", modes, err)
 	}
 }
 

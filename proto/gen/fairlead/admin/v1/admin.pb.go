@@ -1803,6 +1803,595 @@ func (x *RotateKeyResponse) GetSealed() uint32 {
 	return 0
 }
 
+type ListOperationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Filters; empty: all.
+	Account   string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Verb      string `protobuf:"bytes,2,opt,name=verb,proto3" json:"verb,omitempty"`
+	Outcome   string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	User      string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	Execution string `protobuf:"bytes,5,opt,name=execution,proto3" json:"execution,omitempty"`
+	// Changes only.
+	Mutations bool `protobuf:"varint,6,opt,name=mutations,proto3" json:"mutations,omitempty"`
+	// Those that the bridge received within so many seconds; 0: all.
+	SinceSeconds uint64 `protobuf:"varint,7,opt,name=since_seconds,json=sinceSeconds,proto3" json:"since_seconds,omitempty"`
+	// One operation.
+	Id string `protobuf:"bytes,8,opt,name=id,proto3" json:"id,omitempty"`
+	// At most so many; 0: 100, at most 1,000.
+	Limit uint32 `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
+	// So many are left out at the start, at most 100,000.
+	Offset        uint32 `protobuf:"varint,10,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOperationsRequest) Reset() {
+	*x = ListOperationsRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOperationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOperationsRequest) ProtoMessage() {}
+
+func (x *ListOperationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOperationsRequest.ProtoReflect.Descriptor instead.
+func (*ListOperationsRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListOperationsRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *ListOperationsRequest) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *ListOperationsRequest) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *ListOperationsRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ListOperationsRequest) GetExecution() string {
+	if x != nil {
+		return x.Execution
+	}
+	return ""
+}
+
+func (x *ListOperationsRequest) GetMutations() bool {
+	if x != nil {
+		return x.Mutations
+	}
+	return false
+}
+
+func (x *ListOperationsRequest) GetSinceSeconds() uint64 {
+	if x != nil {
+		return x.SinceSeconds
+	}
+	return 0
+}
+
+func (x *ListOperationsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ListOperationsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListOperationsRequest) GetOffset() uint32 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ListOperationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operations    []*Operation           `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOperationsResponse) Reset() {
+	*x = ListOperationsResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOperationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOperationsResponse) ProtoMessage() {}
+
+func (x *ListOperationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOperationsResponse.ProtoReflect.Descriptor instead.
+func (*ListOperationsResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListOperationsResponse) GetOperations() []*Operation {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+// Operation is one row of the history. It holds no bodies and no secrets. Times that are not known, because it did not come that far or its agent
+// did not say, are not set. The agent's are reckoned by the bridge's clock: the way there and the way back count as equally long.
+type Operation struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Account  string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Verb     string                 `protobuf:"bytes,3,opt,name=verb,proto3" json:"verb,omitempty"`
+	Target   string                 `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	Mutation bool                   `protobuf:"varint,5,opt,name=mutation,proto3" json:"mutation,omitempty"`
+	User     string                 `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
+	// Orca's.
+	Execution string `protobuf:"bytes,7,opt,name=execution,proto3" json:"execution,omitempty"`
+	Bridge    string `protobuf:"bytes,8,opt,name=bridge,proto3" json:"bridge,omitempty"`
+	// The agent's process.
+	Agent string `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`
+	// "running", "succeeded", "failed", "not_started", "cancelled", "result_lost", "unknown", "absent", "caller gone".
+	Outcome string `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Reason  string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// By the bridge, from Clouddriver.
+	Received *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=received,proto3" json:"received,omitempty"`
+	// To the agent.
+	Sent *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=sent,proto3" json:"sent,omitempty"`
+	// At the agent.
+	Started  *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started,proto3" json:"started,omitempty"`
+	Finished *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished,proto3" json:"finished,omitempty"`
+	// To Clouddriver.
+	Answered *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Inside the API server.
+	ServerMs      uint64 `protobuf:"varint,17,opt,name=server_ms,json=serverMs,proto3" json:"server_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Operation) Reset() {
+	*x = Operation{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Operation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Operation) ProtoMessage() {}
+
+func (x *Operation) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Operation.ProtoReflect.Descriptor instead.
+func (*Operation) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Operation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Operation) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Operation) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *Operation) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Operation) GetMutation() bool {
+	if x != nil {
+		return x.Mutation
+	}
+	return false
+}
+
+func (x *Operation) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Operation) GetExecution() string {
+	if x != nil {
+		return x.Execution
+	}
+	return ""
+}
+
+func (x *Operation) GetBridge() string {
+	if x != nil {
+		return x.Bridge
+	}
+	return ""
+}
+
+func (x *Operation) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Operation) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Operation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Operation) GetReceived() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *Operation) GetSent() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *Operation) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *Operation) GetFinished() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+func (x *Operation) GetAnswered() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Answered
+	}
+	return nil
+}
+
+func (x *Operation) GetServerMs() uint64 {
+	if x != nil {
+		return x.ServerMs
+	}
+	return 0
+}
+
+type ListOperationsModesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOperationsModesRequest) Reset() {
+	*x = ListOperationsModesRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOperationsModesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOperationsModesRequest) ProtoMessage() {}
+
+func (x *ListOperationsModesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOperationsModesRequest.ProtoReflect.Descriptor instead.
+func (*ListOperationsModesRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+type ListOperationsModesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What holds for accounts that no pattern covers: operations.mode.
+	DefaultMode   string            `protobuf:"bytes,1,opt,name=default_mode,json=defaultMode,proto3" json:"default_mode,omitempty"`
+	Modes         []*OperationsMode `protobuf:"bytes,2,rep,name=modes,proto3" json:"modes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOperationsModesResponse) Reset() {
+	*x = ListOperationsModesResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOperationsModesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOperationsModesResponse) ProtoMessage() {}
+
+func (x *ListOperationsModesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOperationsModesResponse.ProtoReflect.Descriptor instead.
+func (*ListOperationsModesResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListOperationsModesResponse) GetDefaultMode() string {
+	if x != nil {
+		return x.DefaultMode
+	}
+	return ""
+}
+
+func (x *ListOperationsModesResponse) GetModes() []*OperationsMode {
+	if x != nil {
+		return x.Modes
+	}
+	return nil
+}
+
+// OperationsMode is the mode of the accounts that a pattern covers. Of several the longest pattern holds.
+type OperationsMode struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Pattern string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// "failover" or "distributed".
+	Mode          string                 `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperationsMode) Reset() {
+	*x = OperationsMode{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperationsMode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperationsMode) ProtoMessage() {}
+
+func (x *OperationsMode) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperationsMode.ProtoReflect.Descriptor instead.
+func (*OperationsMode) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *OperationsMode) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *OperationsMode) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *OperationsMode) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type SetOperationsModeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "prod-eu", "prod-*"
+	Pattern string `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// "failover", "distributed", or "" for the default.
+	Mode          string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOperationsModeRequest) Reset() {
+	*x = SetOperationsModeRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOperationsModeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOperationsModeRequest) ProtoMessage() {}
+
+func (x *SetOperationsModeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOperationsModeRequest.ProtoReflect.Descriptor instead.
+func (*SetOperationsModeRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *SetOperationsModeRequest) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *SetOperationsModeRequest) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+type SetOperationsModeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOperationsModeResponse) Reset() {
+	*x = SetOperationsModeResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOperationsModeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOperationsModeResponse) ProtoMessage() {}
+
+func (x *SetOperationsModeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOperationsModeResponse.ProtoReflect.Descriptor instead.
+func (*SetOperationsModeResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
 var File_fairlead_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
@@ -1936,7 +2525,54 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x10RotateKeyRequest\"B\n" +
 	"\x11RotateKeyResponse\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x16\n" +
-	"\x06sealed\x18\x02 \x01(\rR\x06sealed2\xf5\b\n" +
+	"\x06sealed\x18\x02 \x01(\rR\x06sealed\"\x92\x02\n" +
+	"\x15ListOperationsRequest\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x12\n" +
+	"\x04verb\x18\x02 \x01(\tR\x04verb\x12\x18\n" +
+	"\aoutcome\x18\x03 \x01(\tR\aoutcome\x12\x12\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\x12\x1c\n" +
+	"\texecution\x18\x05 \x01(\tR\texecution\x12\x1c\n" +
+	"\tmutations\x18\x06 \x01(\bR\tmutations\x12#\n" +
+	"\rsince_seconds\x18\a \x01(\x04R\fsinceSeconds\x12\x0e\n" +
+	"\x02id\x18\b \x01(\tR\x02id\x12\x14\n" +
+	"\x05limit\x18\t \x01(\rR\x05limit\x12\x16\n" +
+	"\x06offset\x18\n" +
+	" \x01(\rR\x06offset\"V\n" +
+	"\x16ListOperationsResponse\x12<\n" +
+	"\n" +
+	"operations\x18\x01 \x03(\v2\x1c.fairlead.admin.v1.OperationR\n" +
+	"operations\"\xba\x04\n" +
+	"\tOperation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
+	"\x04verb\x18\x03 \x01(\tR\x04verb\x12\x16\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12\x1a\n" +
+	"\bmutation\x18\x05 \x01(\bR\bmutation\x12\x12\n" +
+	"\x04user\x18\x06 \x01(\tR\x04user\x12\x1c\n" +
+	"\texecution\x18\a \x01(\tR\texecution\x12\x16\n" +
+	"\x06bridge\x18\b \x01(\tR\x06bridge\x12\x14\n" +
+	"\x05agent\x18\t \x01(\tR\x05agent\x12\x18\n" +
+	"\aoutcome\x18\n" +
+	" \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x126\n" +
+	"\breceived\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12.\n" +
+	"\x04sent\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x04sent\x124\n" +
+	"\astarted\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x126\n" +
+	"\bfinished\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bfinished\x126\n" +
+	"\banswered\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\banswered\x12\x1b\n" +
+	"\tserver_ms\x18\x11 \x01(\x04R\bserverMs\"\x1c\n" +
+	"\x1aListOperationsModesRequest\"y\n" +
+	"\x1bListOperationsModesResponse\x12!\n" +
+	"\fdefault_mode\x18\x01 \x01(\tR\vdefaultMode\x127\n" +
+	"\x05modes\x18\x02 \x03(\v2!.fairlead.admin.v1.OperationsModeR\x05modes\"p\n" +
+	"\x0eOperationsMode\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\tR\x04mode\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"H\n" +
+	"\x18SetOperationsModeRequest\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\tR\x04mode\"\x1b\n" +
+	"\x19SetOperationsModeResponse2\xc2\v\n" +
 	"\fAdminService\x12V\n" +
 	"\tGetStatus\x12#.fairlead.admin.v1.GetStatusRequest\x1a$.fairlead.admin.v1.GetStatusResponse\x12_\n" +
 	"\fListAccounts\x12&.fairlead.admin.v1.ListAccountsRequest\x1a'.fairlead.admin.v1.ListAccountsResponse\x12b\n" +
@@ -1950,7 +2586,10 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\vRevokeToken\x12%.fairlead.admin.v1.RevokeTokenRequest\x1a&.fairlead.admin.v1.RevokeTokenResponse\x12R\n" +
 	"\aExecute\x12!.fairlead.admin.v1.ExecuteRequest\x1a\".fairlead.admin.v1.ExecuteResponse0\x01\x12V\n" +
 	"\tListAudit\x12#.fairlead.admin.v1.ListAuditRequest\x1a$.fairlead.admin.v1.ListAuditResponse\x12V\n" +
-	"\tRotateKey\x12#.fairlead.admin.v1.RotateKeyRequest\x1a$.fairlead.admin.v1.RotateKeyResponseBBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
+	"\tRotateKey\x12#.fairlead.admin.v1.RotateKeyRequest\x1a$.fairlead.admin.v1.RotateKeyResponse\x12e\n" +
+	"\x0eListOperations\x12(.fairlead.admin.v1.ListOperationsRequest\x1a).fairlead.admin.v1.ListOperationsResponse\x12t\n" +
+	"\x13ListOperationsModes\x12-.fairlead.admin.v1.ListOperationsModesRequest\x1a..fairlead.admin.v1.ListOperationsModesResponse\x12n\n" +
+	"\x11SetOperationsMode\x12+.fairlead.admin.v1.SetOperationsModeRequest\x1a,.fairlead.admin.v1.SetOperationsModeResponseBBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_fairlead_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -1964,81 +2603,103 @@ func file_fairlead_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_fairlead_admin_v1_admin_proto_rawDescData
 }
 
-var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_fairlead_admin_v1_admin_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),       // 0: fairlead.admin.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),      // 1: fairlead.admin.v1.GetStatusResponse
-	(*Session)(nil),                // 2: fairlead.admin.v1.Session
-	(*ListAccountsRequest)(nil),    // 3: fairlead.admin.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),   // 4: fairlead.admin.v1.ListAccountsResponse
-	(*Account)(nil),                // 5: fairlead.admin.v1.Account
-	(*RemoveAccountRequest)(nil),   // 6: fairlead.admin.v1.RemoveAccountRequest
-	(*RemoveAccountResponse)(nil),  // 7: fairlead.admin.v1.RemoveAccountResponse
-	(*ReleaseAccountRequest)(nil),  // 8: fairlead.admin.v1.ReleaseAccountRequest
-	(*ReleaseAccountResponse)(nil), // 9: fairlead.admin.v1.ReleaseAccountResponse
-	(*ResumeAccountRequest)(nil),   // 10: fairlead.admin.v1.ResumeAccountRequest
-	(*ResumeAccountResponse)(nil),  // 11: fairlead.admin.v1.ResumeAccountResponse
-	(*ResyncAccountRequest)(nil),   // 12: fairlead.admin.v1.ResyncAccountRequest
-	(*ResyncAccountResponse)(nil),  // 13: fairlead.admin.v1.ResyncAccountResponse
-	(*ResyncedGroup)(nil),          // 14: fairlead.admin.v1.ResyncedGroup
-	(*CreateTokenRequest)(nil),     // 15: fairlead.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),    // 16: fairlead.admin.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),      // 17: fairlead.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),     // 18: fairlead.admin.v1.ListTokensResponse
-	(*Token)(nil),                  // 19: fairlead.admin.v1.Token
-	(*RevokeTokenRequest)(nil),     // 20: fairlead.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),    // 21: fairlead.admin.v1.RevokeTokenResponse
-	(*ExecuteRequest)(nil),         // 22: fairlead.admin.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),        // 23: fairlead.admin.v1.ExecuteResponse
-	(*ListAuditRequest)(nil),       // 24: fairlead.admin.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),      // 25: fairlead.admin.v1.ListAuditResponse
-	(*AuditEntry)(nil),             // 26: fairlead.admin.v1.AuditEntry
-	(*RotateKeyRequest)(nil),       // 27: fairlead.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),      // 28: fairlead.admin.v1.RotateKeyResponse
-	(*timestamppb.Timestamp)(nil),  // 29: google.protobuf.Timestamp
+	(*GetStatusRequest)(nil),            // 0: fairlead.admin.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),           // 1: fairlead.admin.v1.GetStatusResponse
+	(*Session)(nil),                     // 2: fairlead.admin.v1.Session
+	(*ListAccountsRequest)(nil),         // 3: fairlead.admin.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),        // 4: fairlead.admin.v1.ListAccountsResponse
+	(*Account)(nil),                     // 5: fairlead.admin.v1.Account
+	(*RemoveAccountRequest)(nil),        // 6: fairlead.admin.v1.RemoveAccountRequest
+	(*RemoveAccountResponse)(nil),       // 7: fairlead.admin.v1.RemoveAccountResponse
+	(*ReleaseAccountRequest)(nil),       // 8: fairlead.admin.v1.ReleaseAccountRequest
+	(*ReleaseAccountResponse)(nil),      // 9: fairlead.admin.v1.ReleaseAccountResponse
+	(*ResumeAccountRequest)(nil),        // 10: fairlead.admin.v1.ResumeAccountRequest
+	(*ResumeAccountResponse)(nil),       // 11: fairlead.admin.v1.ResumeAccountResponse
+	(*ResyncAccountRequest)(nil),        // 12: fairlead.admin.v1.ResyncAccountRequest
+	(*ResyncAccountResponse)(nil),       // 13: fairlead.admin.v1.ResyncAccountResponse
+	(*ResyncedGroup)(nil),               // 14: fairlead.admin.v1.ResyncedGroup
+	(*CreateTokenRequest)(nil),          // 15: fairlead.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 16: fairlead.admin.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),           // 17: fairlead.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 18: fairlead.admin.v1.ListTokensResponse
+	(*Token)(nil),                       // 19: fairlead.admin.v1.Token
+	(*RevokeTokenRequest)(nil),          // 20: fairlead.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 21: fairlead.admin.v1.RevokeTokenResponse
+	(*ExecuteRequest)(nil),              // 22: fairlead.admin.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),             // 23: fairlead.admin.v1.ExecuteResponse
+	(*ListAuditRequest)(nil),            // 24: fairlead.admin.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),           // 25: fairlead.admin.v1.ListAuditResponse
+	(*AuditEntry)(nil),                  // 26: fairlead.admin.v1.AuditEntry
+	(*RotateKeyRequest)(nil),            // 27: fairlead.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),           // 28: fairlead.admin.v1.RotateKeyResponse
+	(*ListOperationsRequest)(nil),       // 29: fairlead.admin.v1.ListOperationsRequest
+	(*ListOperationsResponse)(nil),      // 30: fairlead.admin.v1.ListOperationsResponse
+	(*Operation)(nil),                   // 31: fairlead.admin.v1.Operation
+	(*ListOperationsModesRequest)(nil),  // 32: fairlead.admin.v1.ListOperationsModesRequest
+	(*ListOperationsModesResponse)(nil), // 33: fairlead.admin.v1.ListOperationsModesResponse
+	(*OperationsMode)(nil),              // 34: fairlead.admin.v1.OperationsMode
+	(*SetOperationsModeRequest)(nil),    // 35: fairlead.admin.v1.SetOperationsModeRequest
+	(*SetOperationsModeResponse)(nil),   // 36: fairlead.admin.v1.SetOperationsModeResponse
+	(*timestamppb.Timestamp)(nil),       // 37: google.protobuf.Timestamp
 }
 var file_fairlead_admin_v1_admin_proto_depIdxs = []int32{
-	29, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	37, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: fairlead.admin.v1.GetStatusResponse.sessions:type_name -> fairlead.admin.v1.Session
-	29, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
+	37, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
 	5,  // 3: fairlead.admin.v1.ListAccountsResponse.accounts:type_name -> fairlead.admin.v1.Account
-	29, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
+	37, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
 	14, // 5: fairlead.admin.v1.ResyncAccountResponse.groups:type_name -> fairlead.admin.v1.ResyncedGroup
 	19, // 6: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
-	29, // 7: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	29, // 8: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	29, // 9: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
+	37, // 7: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	37, // 8: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	37, // 9: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
 	26, // 10: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
-	29, // 11: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	0,  // 12: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
-	3,  // 13: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
-	6,  // 14: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
-	8,  // 15: fairlead.admin.v1.AdminService.ReleaseAccount:input_type -> fairlead.admin.v1.ReleaseAccountRequest
-	10, // 16: fairlead.admin.v1.AdminService.ResumeAccount:input_type -> fairlead.admin.v1.ResumeAccountRequest
-	12, // 17: fairlead.admin.v1.AdminService.ResyncAccount:input_type -> fairlead.admin.v1.ResyncAccountRequest
-	15, // 18: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
-	17, // 19: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
-	20, // 20: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
-	22, // 21: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
-	24, // 22: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
-	27, // 23: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
-	1,  // 24: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
-	4,  // 25: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
-	7,  // 26: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
-	9,  // 27: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
-	11, // 28: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
-	13, // 29: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
-	16, // 30: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
-	18, // 31: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
-	21, // 32: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
-	23, // 33: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
-	25, // 34: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
-	28, // 35: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
-	24, // [24:36] is the sub-list for method output_type
-	12, // [12:24] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	37, // 11: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	31, // 12: fairlead.admin.v1.ListOperationsResponse.operations:type_name -> fairlead.admin.v1.Operation
+	37, // 13: fairlead.admin.v1.Operation.received:type_name -> google.protobuf.Timestamp
+	37, // 14: fairlead.admin.v1.Operation.sent:type_name -> google.protobuf.Timestamp
+	37, // 15: fairlead.admin.v1.Operation.started:type_name -> google.protobuf.Timestamp
+	37, // 16: fairlead.admin.v1.Operation.finished:type_name -> google.protobuf.Timestamp
+	37, // 17: fairlead.admin.v1.Operation.answered:type_name -> google.protobuf.Timestamp
+	34, // 18: fairlead.admin.v1.ListOperationsModesResponse.modes:type_name -> fairlead.admin.v1.OperationsMode
+	37, // 19: fairlead.admin.v1.OperationsMode.since:type_name -> google.protobuf.Timestamp
+	0,  // 20: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
+	3,  // 21: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
+	6,  // 22: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
+	8,  // 23: fairlead.admin.v1.AdminService.ReleaseAccount:input_type -> fairlead.admin.v1.ReleaseAccountRequest
+	10, // 24: fairlead.admin.v1.AdminService.ResumeAccount:input_type -> fairlead.admin.v1.ResumeAccountRequest
+	12, // 25: fairlead.admin.v1.AdminService.ResyncAccount:input_type -> fairlead.admin.v1.ResyncAccountRequest
+	15, // 26: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
+	17, // 27: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
+	20, // 28: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
+	22, // 29: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
+	24, // 30: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
+	27, // 31: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
+	29, // 32: fairlead.admin.v1.AdminService.ListOperations:input_type -> fairlead.admin.v1.ListOperationsRequest
+	32, // 33: fairlead.admin.v1.AdminService.ListOperationsModes:input_type -> fairlead.admin.v1.ListOperationsModesRequest
+	35, // 34: fairlead.admin.v1.AdminService.SetOperationsMode:input_type -> fairlead.admin.v1.SetOperationsModeRequest
+	1,  // 35: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
+	4,  // 36: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
+	7,  // 37: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
+	9,  // 38: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
+	11, // 39: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
+	13, // 40: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
+	16, // 41: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
+	18, // 42: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
+	21, // 43: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
+	23, // 44: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
+	25, // 45: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
+	28, // 46: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
+	30, // 47: fairlead.admin.v1.AdminService.ListOperations:output_type -> fairlead.admin.v1.ListOperationsResponse
+	33, // 48: fairlead.admin.v1.AdminService.ListOperationsModes:output_type -> fairlead.admin.v1.ListOperationsModesResponse
+	36, // 49: fairlead.admin.v1.AdminService.SetOperationsMode:output_type -> fairlead.admin.v1.SetOperationsModeResponse
+	35, // [35:50] is the sub-list for method output_type
+	20, // [20:35] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_admin_v1_admin_proto_init() }
@@ -2057,7 +2718,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_admin_v1_admin_proto_rawDesc), len(file_fairlead_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

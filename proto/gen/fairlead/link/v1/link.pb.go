@@ -3633,7 +3633,10 @@ type Outcome struct {
 	// Time spent in the API server.
 	DurationMs uint64 `protobuf:"varint,6,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
 	// What kubectl says on standard error beside warnings, a line each ("Found 2 pods, using pod/web-1").
-	Notes         []string `protobuf:"bytes,7,rep,name=notes,proto3" json:"notes,omitempty"`
+	Notes []string `protobuf:"bytes,7,rep,name=notes,proto3" json:"notes,omitempty"`
+	// How long it waited in the agent until it began, and how long it ran there.
+	WaitedMs      uint64 `protobuf:"varint,8,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
+	RanMs         uint64 `protobuf:"varint,9,opt,name=ran_ms,json=ranMs,proto3" json:"ran_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3715,6 +3718,20 @@ func (x *Outcome) GetNotes() []string {
 		return x.Notes
 	}
 	return nil
+}
+
+func (x *Outcome) GetWaitedMs() uint64 {
+	if x != nil {
+		return x.WaitedMs
+	}
+	return 0
+}
+
+func (x *Outcome) GetRanMs() uint64 {
+	if x != nil {
+		return x.RanMs
+	}
+	return 0
 }
 
 // Effect is something done to one object.
@@ -5496,7 +5513,7 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x05frame\"4\n" +
 	"\x06Output\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\x9d\x03\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xd1\x03\n" +
 	"\aOutcome\x125\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1f.fairlead.link.v1.Outcome.StateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x125\n" +
@@ -5505,7 +5522,9 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\aeffects\x18\x05 \x03(\v2\x18.fairlead.link.v1.EffectR\aeffects\x12\x1f\n" +
 	"\vduration_ms\x18\x06 \x01(\x04R\n" +
 	"durationMs\x12\x14\n" +
-	"\x05notes\x18\a \x03(\tR\x05notes\"\x84\x01\n" +
+	"\x05notes\x18\a \x03(\tR\x05notes\x12\x1b\n" +
+	"\twaited_ms\x18\b \x01(\x04R\bwaitedMs\x12\x15\n" +
+	"\x06ran_ms\x18\t \x01(\x04R\x05ranMs\"\x84\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +

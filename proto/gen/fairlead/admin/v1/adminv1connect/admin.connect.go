@@ -66,6 +66,15 @@ const (
 	AdminServiceListAuditProcedure = "/fairlead.admin.v1.AdminService/ListAudit"
 	// AdminServiceRotateKeyProcedure is the fully-qualified name of the AdminService's RotateKey RPC.
 	AdminServiceRotateKeyProcedure = "/fairlead.admin.v1.AdminService/RotateKey"
+	// AdminServiceListOperationsProcedure is the fully-qualified name of the AdminService's
+	// ListOperations RPC.
+	AdminServiceListOperationsProcedure = "/fairlead.admin.v1.AdminService/ListOperations"
+	// AdminServiceListOperationsModesProcedure is the fully-qualified name of the AdminService's
+	// ListOperationsModes RPC.
+	AdminServiceListOperationsModesProcedure = "/fairlead.admin.v1.AdminService/ListOperationsModes"
+	// AdminServiceSetOperationsModeProcedure is the fully-qualified name of the AdminService's
+	// SetOperationsMode RPC.
+	AdminServiceSetOperationsModeProcedure = "/fairlead.admin.v1.AdminService/SetOperationsMode"
 )
 
 // AdminServiceClient is a client for the fairlead.admin.v1.AdminService service.
@@ -95,6 +104,12 @@ type AdminServiceClient interface {
 	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest]) (*connect.Response[v1.ListAuditResponse], error)
 	// RotateKey seals everything that is stored encrypted with the newest key of the key file. It needs an operator. It may be repeated.
 	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
+	// ListOperations lists operations of all bridges, latest first.
+	ListOperations(context.Context, *connect.Request[v1.ListOperationsRequest]) (*connect.Response[v1.ListOperationsResponse], error)
+	// ListOperationsModes lists which of an account's agents have its operations: the default, and what was said at run time.
+	ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error)
+	// SetOperationsMode changes that for accounts, at all bridges within seconds. It needs an operator, or account-manager of all of them.
+	SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error)
 }
 
 // NewAdminServiceClient constructs a client for the fairlead.admin.v1.AdminService service. By
@@ -180,23 +195,44 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("RotateKey")),
 			connect.WithClientOptions(opts...),
 		),
+		listOperations: connect.NewClient[v1.ListOperationsRequest, v1.ListOperationsResponse](
+			httpClient,
+			baseURL+AdminServiceListOperationsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListOperations")),
+			connect.WithClientOptions(opts...),
+		),
+		listOperationsModes: connect.NewClient[v1.ListOperationsModesRequest, v1.ListOperationsModesResponse](
+			httpClient,
+			baseURL+AdminServiceListOperationsModesProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListOperationsModes")),
+			connect.WithClientOptions(opts...),
+		),
+		setOperationsMode: connect.NewClient[v1.SetOperationsModeRequest, v1.SetOperationsModeResponse](
+			httpClient,
+			baseURL+AdminServiceSetOperationsModeProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("SetOperationsMode")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	getStatus      *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	listAccounts   *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
-	removeAccount  *connect.Client[v1.RemoveAccountRequest, v1.RemoveAccountResponse]
-	releaseAccount *connect.Client[v1.ReleaseAccountRequest, v1.ReleaseAccountResponse]
-	resumeAccount  *connect.Client[v1.ResumeAccountRequest, v1.ResumeAccountResponse]
-	resyncAccount  *connect.Client[v1.ResyncAccountRequest, v1.ResyncAccountResponse]
-	createToken    *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
-	listTokens     *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
-	revokeToken    *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
-	execute        *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
-	listAudit      *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
-	rotateKey      *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
+	getStatus           *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	listAccounts        *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
+	removeAccount       *connect.Client[v1.RemoveAccountRequest, v1.RemoveAccountResponse]
+	releaseAccount      *connect.Client[v1.ReleaseAccountRequest, v1.ReleaseAccountResponse]
+	resumeAccount       *connect.Client[v1.ResumeAccountRequest, v1.ResumeAccountResponse]
+	resyncAccount       *connect.Client[v1.ResyncAccountRequest, v1.ResyncAccountResponse]
+	createToken         *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens          *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken         *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	execute             *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
+	listAudit           *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
+	rotateKey           *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
+	listOperations      *connect.Client[v1.ListOperationsRequest, v1.ListOperationsResponse]
+	listOperationsModes *connect.Client[v1.ListOperationsModesRequest, v1.ListOperationsModesResponse]
+	setOperationsMode   *connect.Client[v1.SetOperationsModeRequest, v1.SetOperationsModeResponse]
 }
 
 // GetStatus calls fairlead.admin.v1.AdminService.GetStatus.
@@ -259,6 +295,21 @@ func (c *adminServiceClient) RotateKey(ctx context.Context, req *connect.Request
 	return c.rotateKey.CallUnary(ctx, req)
 }
 
+// ListOperations calls fairlead.admin.v1.AdminService.ListOperations.
+func (c *adminServiceClient) ListOperations(ctx context.Context, req *connect.Request[v1.ListOperationsRequest]) (*connect.Response[v1.ListOperationsResponse], error) {
+	return c.listOperations.CallUnary(ctx, req)
+}
+
+// ListOperationsModes calls fairlead.admin.v1.AdminService.ListOperationsModes.
+func (c *adminServiceClient) ListOperationsModes(ctx context.Context, req *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error) {
+	return c.listOperationsModes.CallUnary(ctx, req)
+}
+
+// SetOperationsMode calls fairlead.admin.v1.AdminService.SetOperationsMode.
+func (c *adminServiceClient) SetOperationsMode(ctx context.Context, req *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error) {
+	return c.setOperationsMode.CallUnary(ctx, req)
+}
+
 // AdminServiceHandler is an implementation of the fairlead.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// GetStatus tells how this bridge is.
@@ -286,6 +337,12 @@ type AdminServiceHandler interface {
 	ListAudit(context.Context, *connect.Request[v1.ListAuditRequest]) (*connect.Response[v1.ListAuditResponse], error)
 	// RotateKey seals everything that is stored encrypted with the newest key of the key file. It needs an operator. It may be repeated.
 	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
+	// ListOperations lists operations of all bridges, latest first.
+	ListOperations(context.Context, *connect.Request[v1.ListOperationsRequest]) (*connect.Response[v1.ListOperationsResponse], error)
+	// ListOperationsModes lists which of an account's agents have its operations: the default, and what was said at run time.
+	ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error)
+	// SetOperationsMode changes that for accounts, at all bridges within seconds. It needs an operator, or account-manager of all of them.
+	SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -367,6 +424,24 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("RotateKey")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListOperationsHandler := connect.NewUnaryHandler(
+		AdminServiceListOperationsProcedure,
+		svc.ListOperations,
+		connect.WithSchema(adminServiceMethods.ByName("ListOperations")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListOperationsModesHandler := connect.NewUnaryHandler(
+		AdminServiceListOperationsModesProcedure,
+		svc.ListOperationsModes,
+		connect.WithSchema(adminServiceMethods.ByName("ListOperationsModes")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceSetOperationsModeHandler := connect.NewUnaryHandler(
+		AdminServiceSetOperationsModeProcedure,
+		svc.SetOperationsMode,
+		connect.WithSchema(adminServiceMethods.ByName("SetOperationsMode")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/fairlead.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -393,6 +468,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListAuditHandler.ServeHTTP(w, r)
 		case AdminServiceRotateKeyProcedure:
 			adminServiceRotateKeyHandler.ServeHTTP(w, r)
+		case AdminServiceListOperationsProcedure:
+			adminServiceListOperationsHandler.ServeHTTP(w, r)
+		case AdminServiceListOperationsModesProcedure:
+			adminServiceListOperationsModesHandler.ServeHTTP(w, r)
+		case AdminServiceSetOperationsModeProcedure:
+			adminServiceSetOperationsModeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -448,4 +529,16 @@ func (UnimplementedAdminServiceHandler) ListAudit(context.Context, *connect.Requ
 
 func (UnimplementedAdminServiceHandler) RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.RotateKey is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListOperations(context.Context, *connect.Request[v1.ListOperationsRequest]) (*connect.Response[v1.ListOperationsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ListOperations is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ListOperationsModes is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.SetOperationsMode is not implemented"))
 }
