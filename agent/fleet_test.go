@@ -38,7 +38,6 @@ type place struct {
 	dir   string
 	fleet *fleet
 	level *slog.LevelVar
-	log   *strings.Builder
 
 	mu      sync.Mutex
 	served  map[string]session.Account

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/fairlead/fairlead/bridge/internal/fiat"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/store"
 	agentv1 "github.com/fairlead/fairlead/proto/gen/fairlead/agent/v1"
@@ -45,6 +46,10 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 	defer stop()
 	group.Go(func() error { return b.cache.Run(parts) })
 	group.Go(func() error { return b.registry.Run(parts) })
+	if address := b.cfg.Fiat.URL; address != "" {
+		syncer := fiat.New(fiat.Options{URL: address, Bridge: b.cfg.Name, Bridges: b.store.Bridges, Accounts: b.registry, Log: b.log})
+		group.Go(func() error { return syncer.Run(parts) })
+	}
 	group.Go(func() error { return b.tokens.Run(parts) })
 	group.Go(func() error { return b.history.Run(parts) })
 	group.Go(func() error { return b.modes.Run(parts) })

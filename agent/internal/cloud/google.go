@@ -22,11 +22,11 @@ func (c *Cloud) GKETokens() Tokens {
 		defer cancel()
 		found, err := google.FindDefaultCredentials(ctx, googleScope)
 		if err != nil {
-			return Token{}, fmt.Errorf("Google: no credentials: %w", err)
+			return Token{}, fmt.Errorf("google: no credentials: %w", err)
 		}
 		token, err := found.TokenSource.Token()
 		if err != nil {
-			return Token{}, fmt.Errorf("Google: no token: %w", err)
+			return Token{}, fmt.Errorf("google: no token: %w", err)
 		}
 		return Token{Value: token.AccessToken, Expires: token.Expiry}, nil
 	}

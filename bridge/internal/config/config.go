@@ -24,6 +24,7 @@ type Config struct {
 	Metrics    Metrics
 	Cache      Cache
 	Accounts   Accounts
+	Fiat       Fiat
 	Operations Operations
 	Log        Log
 }
@@ -98,6 +99,9 @@ type Accounts struct {
 	// RemoveAfter is how long an account may be absent; 0: for ever.
 	RemoveAfter time.Duration
 }
+
+// Fiat is who decides what people may do.
+type Fiat struct{ URL string }
 
 // Operations is how operations are run and remembered.
 type Operations struct {

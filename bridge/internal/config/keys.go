@@ -97,6 +97,8 @@ var keys = []Key{
 		func(c *Config) any { return &c.Accounts.RemoveAfter }},
 	{"operations.mode", "failover", "Which agents of an account have its operations: `failover`, the one that also caches it; `distributed`, all of them in turns. `fairlead operations mode` changes it for accounts at run time.",
 		func(c *Config) any { return &c.Operations.Mode }},
+	{"fiat.url", "", "Spinnaker's Fiat, `http://spin-fiat:7003`: it is told when accounts come, leave or get other permissions, and need not find out by itself in ten minutes. Empty: it is not.",
+		func(c *Config) any { return &c.Fiat.URL }},
 	{"operations.absentWait", "15s", "How long an operation waits for an agent that is not connected.",
 		func(c *Config) any { return &c.Operations.AbsentWait }},
 	{"operations.retention", "720h", "How long the history of operations is kept.",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +83,9 @@ func (c *Config) validate() (problems []error) {
 	}
 	if c.Operations.AbsentWait < 0 {
 		bad("operations.absentWait: %s is negative", c.Operations.AbsentWait)
+	}
+	if address, err := url.Parse(c.Fiat.URL); c.Fiat.URL != "" && (err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https") {
+		bad("fiat.url: %q is no address; write http://spin-fiat:7003", c.Fiat.URL)
 	}
 	if c.Accounts.RemoveAfter != 0 && c.Accounts.RemoveAfter < time.Hour {
 		bad("accounts.removeAfter: %s: at least 1h, or 0 for never: an agent may be away for as long while its node is replaced", c.Accounts.RemoveAfter)
