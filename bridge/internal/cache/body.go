@@ -29,6 +29,9 @@ func checkBody(account string, key cats.Key, id string, body []byte) error {
 	if err := checkLimits(body); err != nil {
 		return err
 	}
+	if err := checkSurrogates(body); err != nil {
+		return err
+	}
 	seen := 0
 	err := eachMember(body, func(name string, value []byte) error {
 		switch name {
@@ -72,7 +75,7 @@ func checkAttributes(key cats.Key, attributes []byte) error {
 			_, err := text(name, value)
 			return err
 		case "manifest":
-			return eachMember(value, func(string, []byte) error { return nil })
+			return checkManifest(key, value)
 		case "moniker":
 			return eachMember(value, checkMoniker)
 		}
@@ -140,10 +143,14 @@ func wants(name string, value []byte, want string) error {
 	if err != nil {
 		return err
 	}
-	if got != want && strings.ReplaceAll(got, ";", ":") != strings.ReplaceAll(want, ";", ":") {
+	if !alike(got, want) {
 		return fmt.Errorf("%s is %q, its key says %q", name, clip(got), clip(want))
 	}
 	return nil
+}
+
+func alike(got, want string) bool {
+	return got == want || strings.ReplaceAll(got, ";", ":") == strings.ReplaceAll(want, ";", ":")
 }
 
 func clip(s string) string {
@@ -160,7 +167,11 @@ func checkLimits(data []byte) error {
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case c == '"':
-			i = stringEnd(data, i) - 1
+			end := stringEnd(data, i)
+			if err := checkNames(data, i, end); err != nil {
+				return err
+			}
+			i = end - 1
 		case c == '{' || c == '[':
 			if depth++; depth > maximumDepth {
 				return fmt.Errorf("body nests deeper than %d levels", maximumDepth)

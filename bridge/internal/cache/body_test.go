@@ -9,7 +9,7 @@ import (
 	"github.com/fairlead/fairlead/proto/cats"
 )
 
-const goodBody = `{"attributes":{"apiVersion":"apps/v1","fullResourceName":"replicaSet r","kind":"replicaSet","manifest":{"a":["}",{"\"":1e3}]},"moniker":{},"name":"r","namespace":"n"},"id":"kubernetes.v2:infrastructure:replicaSet:a:n:r","relationships":{"pod":[],"deployment":["kubernetes.v2:infrastructure:deployment:a:n:d"]},"ttlSeconds":-1}`
+const goodBody = `{"attributes":{"apiVersion":"apps/v1","fullResourceName":"replicaSet r","kind":"replicaSet","manifest":{"apiVersion":"apps/v1","kind":"ReplicaSet","metadata":{"name":"r","namespace":"n","labels":{"a":"\ud83d\ude00"},"ownerReferences":[{"kind":"Deployment","name":"d"} , {}],"creationTimestamp":null},"a":["}",{"\"":1e3}]},"moniker":{},"name":"r","namespace":"n"},"id":"kubernetes.v2:infrastructure:replicaSet:a:n:r","relationships":{"pod":[],"deployment":["kubernetes.v2:infrastructure:deployment:a:n:d"]},"ttlSeconds":-1}`
 
 var goodKey = cats.Key{Type: "replicaSet", Scope: "n", Name: "r"}
 

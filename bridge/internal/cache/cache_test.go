@@ -135,8 +135,13 @@ func body(account string, k *linkv1.Key, extra string) []byte {
 	if k.GetType() == "applications" || k.GetType() == "clusters" {
 		return fmt.Appendf(nil, `{"attributes":{"name":%q},"id":%q,"relationships":{"pod":[],"service":[]},"ttlSeconds":600}`, k.GetName(), id)
 	}
-	return fmt.Appendf(nil, `{"attributes":{"apiVersion":"v1","fullResourceName":"%[1]s %[3]s","kind":"%[1]s","manifest":{"kind":"Any","x":%[4]q},"moniker":{"app":"web","cluster":"pod %[3]s","sequence":3},"name":"%[3]s","namespace":"%[2]s"},"id":"%[5]s","relationships":{"pod":[],"service":[]},"ttlSeconds":-1}`,
-		k.GetType(), k.GetScope(), k.GetName(), extra, id)
+	kind, group, custom := strings.Cut(k.GetType(), ".")
+	apiVersion := "v1"
+	if custom {
+		apiVersion = group + "/v1"
+	}
+	return fmt.Appendf(nil, `{"attributes":{"apiVersion":"v1","fullResourceName":"%[1]s %[3]s","kind":"%[1]s","manifest":{"apiVersion":"%[6]s","kind":"%[7]s","metadata":{"name":"%[3]s","namespace":"%[2]s"},"x":%[4]q},"moniker":{"app":"web","cluster":"pod %[3]s","sequence":3},"name":"%[3]s","namespace":"%[2]s"},"id":"%[5]s","relationships":{"pod":[],"service":[]},"ttlSeconds":-1}`,
+		k.GetType(), k.GetScope(), k.GetName(), extra, id, apiVersion, kind)
 }
 
 func bodyID(account string, k *linkv1.Key) string {

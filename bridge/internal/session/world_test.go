@@ -367,7 +367,7 @@ func (a *agent) operations() *wire[linkv1.OperationUp, linkv1.OperationDown] {
 
 // batch is a step that puts a pod with a body of about that size.
 func batch(account string, epoch, seq uint64, name string, bytes int) *linkv1.InventoryUp {
-	body := fmt.Sprintf(`{"attributes":{"apiVersion":"v1","fullResourceName":"pod %[2]s","kind":"pod","manifest":{"note":"%[3]s"},"moniker":{},"name":"%[2]s","namespace":"n"},"id":"kubernetes.v2:infrastructure:pod:%[1]s:n:%[2]s","relationships":{},"ttlSeconds":-1}`,
+	body := fmt.Sprintf(`{"attributes":{"apiVersion":"v1","fullResourceName":"pod %[2]s","kind":"pod","manifest":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"%[2]s","namespace":"n"},"note":"%[3]s"},"moniker":{},"name":"%[2]s","namespace":"n"},"id":"kubernetes.v2:infrastructure:pod:%[1]s:n:%[2]s","relationships":{},"ttlSeconds":-1}`,
 		account, name, strings.Repeat("x", bytes))
 	return &linkv1.InventoryUp{Account: account, Epoch: epoch, Seq: seq, Step: &linkv1.InventoryUp_Batch{Batch: &linkv1.Batch{Changes: []*linkv1.Change{
 		{Change: &linkv1.Change_PutRow{PutRow: &linkv1.Row{Key: &linkv1.Key{Type: "pod", Scope: "n", Name: name}, Body: []byte(body)}}}}}}}
