@@ -33,9 +33,10 @@ bin/testenv: package = ./testenv/cmd/testenv
 bin/testsummary: package = ./testenv/cmd/testsummary
 bin/demo: package = ./integration/cmd/demo
 bin/bench: package = ./integration/cmd/bench
+bin/bench-cache: package = ./integration/cmd/bench-cache
 # Go knows better than make whether there is something to do.
-.PHONY: $(addprefix bin/,$(programs) testsummary demo bench)
-$(addprefix bin/,$(programs) testsummary demo bench):
+.PHONY: $(addprefix bin/,$(programs) testsummary demo bench bench-cache)
+$(addprefix bin/,$(programs) testsummary demo bench bench-cache):
 	@go build -tags '$(tags)' -o $@ $(package)
 
 .PHONY: plugin
@@ -97,6 +98,10 @@ demo: bin/testenv bin/fairlead bin/demo ## a deploy through a real Clouddriver t
 .PHONY: bench
 bench: bin/bench ## deploy, read and freshness beside a stock account, as docs/benchmarks.md shows them
 	@bin/bench
+
+.PHONY: bench-cache
+bench-cache: bin/bench-cache ## the caching's figures on a fleet of fake API servers (ARGS="-run fresh -o json"; bin/bench-cache -h)
+	@bin/bench-cache $(ARGS)
 
 .PHONY: generate
 generate: bin/testenv ## regenerate proto/gen

@@ -131,7 +131,7 @@ func enrol(ctx context.Context, bridge Bridge, accounts []string) (token, pin st
 		return "", "", err
 	}
 	answer, err := client.CreateToken(ctx, connect.NewRequest(&adminv1.CreateTokenRequest{
-		Accounts: accounts, Description: "test environment, accounts " + strings.Join(accounts, ", "),
+		Accounts: accounts, Description: fmt.Sprintf("test environment, %d accounts from %s on", len(accounts), accounts[0]),
 	}))
 	if err != nil {
 		return "", "", fmt.Errorf("bridge at %s: make an enrolment token: %w", bridge.Admin, err)

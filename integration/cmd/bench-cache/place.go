@@ -127,36 +127,47 @@ func (p *place) objects() (n int) {
 
 // awaitLive waits until the rows of every account agree with its cluster.
 func (p *place) awaitLive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Minute, errors.New("not all accounts are up to date after 20 minutes"))
+	return p.await(ctx, "up to date", func(a *adminv1.Account) bool { return len(a.GetKindsLive()) >= kinds && len(a.GetKindsPending()) == 0 })
+}
+
+// awaitConnected waits until a session of each account has its caching.
+func (p *place) awaitConnected(ctx context.Context) error {
+	return p.await(ctx, "attached", func(*adminv1.Account) bool { return true })
+}
+
+func (p *place) await(ctx context.Context, what string, is func(*adminv1.Account) bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all accounts are %s after %s", what, patience))
 	defer cancel()
 	said := time.Now()
 	for {
 		answer, err := p.admin.ListAccounts(ctx, connect.NewRequest(&adminv1.ListAccountsRequest{}))
-		live, present := 0, 0
+		so, present := 0, 0
 		if err == nil {
 			for _, a := range answer.Msg.GetAccounts() {
-				if a.GetState() == "connected" {
-					present++
+				if a.GetState() != "connected" {
+					continue
 				}
-				if a.GetState() == "connected" && len(a.GetKindsLive()) >= kinds && len(a.GetKindsPending()) == 0 {
-					live++
+				present++
+				if is(a) {
+					so++
 				}
 			}
 		}
-		if live == len(p.clusters) {
+		if so == len(p.clusters) {
 			return nil
 		}
 		if time.Since(said) > 10*time.Second {
-			p.bench.tell("%d of %d accounts are connected, %d up to date", present, len(p.clusters), live)
+			p.bench.tell("%d of %d accounts are connected, %d %s", present, len(p.clusters), so, what)
 			said = time.Now()
 		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
+		if sleep(ctx, 50*time.Millisecond) != nil {
 			return context.Cause(ctx)
 		}
 	}
 }
+
+// patience bounds each wait for all accounts.
+const patience = 20 * time.Minute
 
 // rowsChanged is how many rows were ever written in the cache's tables: bodies and links.
 func (p *place) rowsChanged(ctx context.Context) (bodies, links int64, err error) {
