@@ -45,6 +45,7 @@ func TestAgentOnARealAPIServer(t *testing.T) {
 	t.Run("life of a release", x.life)
 	t.Run("kustomize", x.kustomized)
 	t.Run("one file", x.oneFile)
+	t.Run("commands of agent join", x.join)
 	t.Run("operator", x.operator)
 	t.Run("what is applied beside Spinnaker", x.beside)
 }
@@ -283,17 +284,18 @@ func (x *agentWorld) kustomized(t *testing.T) {
 	})
 }
 
-// oneFile runs the agent of the one-file manifest, with its four words replaced.
+// oneFile runs the agent of the one-file manifest, with the four words of its configuration replaced.
 func (x *agentWorld) oneFile(t *testing.T) {
 	const account = "onefile"
 	token, pin := enrol(t, x.admin, account)
-	text := read(t, filepath.Join(deploy, "manifests", "fairlead-agent.yaml"))
+	text := read(t, filepath.Join(deploy, "manifests", "configuration.yaml"))
 	for from, to := range map[string]string{"BRIDGE:9091": x.bridge.Agents, `"PIN"`: `"` + pin + `"`, "name: CLUSTER": "name: " + account, "token: TOKEN": "token: " + token} {
 		if strings.Count(text, from) != 1 {
-			t.Errorf("%s is in the manifest %d times", from, strings.Count(text, from))
+			t.Errorf("%s is in the configuration %d times", from, strings.Count(text, from))
 		}
 		text = strings.Replace(text, from, to, 1)
 	}
+	text = read(t, filepath.Join(deploy, "manifests", "fairlead-agent.yaml")) + "---\n" + text
 	all, err := Objects([]byte(text))
 	must(t, err)
 	x.apply(t, all)

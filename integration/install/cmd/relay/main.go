@@ -16,24 +16,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: relay LISTEN TARGET")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
-		fmt.Fprintln(os.Stderr, "relay:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "relay:", run(os.Args[1], os.Args[2]))
+	os.Exit(1)
 }
 
+// run ends only by an error.
 func run(listen, target string) error {
 	listener, err := net.Listen("tcp", listen)
-	if err != nil {
-		return err
-	}
-	for {
-		client, err := listener.Accept()
-		if err != nil {
-			return err
+	for err == nil {
+		var client net.Conn
+		if client, err = listener.Accept(); err == nil {
+			go pass(client, target)
 		}
-		go pass(client, target)
 	}
+	return err
 }
 
 func pass(client net.Conn, target string) {
