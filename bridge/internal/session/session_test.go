@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -238,7 +239,7 @@ func facts(t *testing.T, d *storetest.DB, _ int) {
 	w.until("the last facts are stored", stored(fmt.Sprint("n", last)))
 	w.until("they are what is known", func() bool {
 		known, _ := w.registry.Get("a")
-		return known.Facts.GetNamespaces()[0] == fmt.Sprint("n", last)
+		return slices.Equal(known.Facts.GetNamespaces(), []string{fmt.Sprint("n", last)})
 	})
 	d.Exec(t, "RENAME TABLE fairlead_account TO away")
 	tell("lost")
