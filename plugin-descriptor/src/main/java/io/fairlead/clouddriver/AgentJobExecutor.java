@@ -22,6 +22,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.slf4j.MDC;
@@ -54,12 +55,39 @@ final class AgentJobExecutor implements JobExecutor {
 
   @Override
   public JobResult<String> runJob(JobRequest request) {
-    return ours(request) ? run(request, AgentJobExecutor::text) : delegate.runJob(request);
+    return ours(request) ? run(request, AgentJobExecutor::text) : stock(AgentJobExecutor::text, () -> delegate.runJob(request));
   }
 
   @Override
   public <T> JobResult<T> runJob(JobRequest request, ReaderConsumer<T> consumer) {
-    return ours(request) ? run(request, consumer) : delegate.runJob(request, consumer);
+    return ours(request) ? run(request, consumer) : stock(consumer, () -> delegate.runJob(request, consumer));
+  }
+
+  /**
+   * Runs a command of Clouddriver's own. A program that cannot be started is a failure like any other: the exception for it would end Clouddriver's start
+   * when it asks an account for its namespaces, and all other accounts with it.
+   */
+  private static <T> JobResult<T> stock(ReaderConsumer<T> consumer, Supplier<JobResult<T>> run) {
+    try {
+      return run.get();
+    } catch (JobExecutionException e) {
+      String reason = notStarted(e);
+      if (reason == null) {
+        throw e;
+      }
+      log.warn("Fairlead: a command of an account of Clouddriver's own cannot be started: {}", reason);
+      return JobResult.<T>builder().result(JobResult.Result.FAILURE).output(nothing(consumer)).error("error: " + reason + "\n").killed(false).build();
+    }
+  }
+
+  /** Why a program could not be started, as ProcessBuilder words it; null: it was. */
+  private static String notStarted(Throwable e) {
+    for (Throwable cause = e; cause != null; cause = cause.getCause()) {
+      if (cause instanceof IOException && cause.getMessage() != null && cause.getMessage().startsWith("Cannot run program")) {
+        return cause.getMessage();
+      }
+    }
+    return null;
   }
 
   private static boolean ours(JobRequest request) {

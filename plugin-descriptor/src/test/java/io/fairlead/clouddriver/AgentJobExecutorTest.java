@@ -3,8 +3,10 @@ package io.fairlead.clouddriver;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.netflix.spinnaker.clouddriver.jobs.JobExecutionException;
 import com.netflix.spinnaker.clouddriver.jobs.JobExecutor;
 import com.netflix.spinnaker.clouddriver.jobs.JobRequest;
 import com.netflix.spinnaker.clouddriver.jobs.JobResult;
@@ -66,6 +68,32 @@ class AgentJobExecutorTest {
   @Test
   void otherCommandsGoWhereTheyWent() {
     assertSame(STOCK, executor.runJob(request("kubectl", "get", "pod")));
+  }
+
+  @Test
+  void aProgramThatCannotBeStartedFailsItsCommandAndNothingElse() {
+    RuntimeException[] thrown = {new JobExecutionException("Error executing job", new IOException("Cannot run program \"/nonexistent/kubectl\": error=2, No such file or directory"))};
+    JobExecutor stock = new JobExecutor() {
+      @Override
+      public JobResult<String> runJob(JobRequest request) {
+        throw thrown[0];
+      }
+
+      @Override
+      public <T> JobResult<T> runJob(JobRequest request, ReaderConsumer<T> consumer) {
+        throw thrown[0];
+      }
+    };
+    executor = new AgentJobExecutor(stock, new Bridge(bridge.settings()), Duration.ofSeconds(20));
+    JobResult<String> text = executor.runJob(request("/nonexistent/kubectl", "get", "namespace"));
+    assertEquals(JobResult.Result.FAILURE, text.getResult());
+    assertEquals("", text.getOutput());
+    assertTrue(text.getError().contains("Cannot run program \"/nonexistent/kubectl\""), text.getError());
+    JobResult<List<String>> list = lines("/nonexistent/kubectl", "get", "namespace");
+    assertEquals(List.of(), list.getOutput());
+    assertFalse(list.isKilled());
+    thrown[0] = new JobExecutionException("Error executing job", new IOException("broken pipe"));
+    assertSame(thrown[0], assertThrows(JobExecutionException.class, () -> executor.runJob(request("kubectl"))));
   }
 
   @Test
