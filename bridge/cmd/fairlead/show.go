@@ -35,6 +35,7 @@ func printStatus(w io.Writer, s *adminv1.GetStatusResponse, now time.Time) {
 	row(w, "VERSION", s.GetVersion())
 	row(w, "STARTED", ago(s.GetStarted(), now))
 	row(w, "CA PIN", s.GetCaPin())
+	row(w, "SEALING KEY", s.GetSealingKey(), some(s.GetFormerKeys()))
 	row(w, "WRITTEN", fmt.Sprintf("%d rows, %d links", s.GetRowsWritten(), s.GetLinksWritten()))
 	row(w, "OPERATIONS", fmt.Sprint(s.GetOperations()))
 	if len(s.GetProblems()) == 0 {

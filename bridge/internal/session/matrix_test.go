@@ -1,6 +1,10 @@
 package session_test
 
 import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,6 +29,8 @@ func TestEachMessageOfTheProtocolIsHeldToTheAgentsOwnAccounts(t *testing.T) {
 // attempt is one message that is tried, and what has to become of it.
 type attempt struct {
 	name string
+	// outcome is what docs/identity.md says of it.
+	outcome string
 	// do tries it and waits until it was refused.
 	do func(t *testing.T, f *foes)
 	// counted is the label of the metric, logged a part of the line in the log; "": the message is of no effect by itself.
@@ -42,59 +48,59 @@ type foes struct {
 }
 
 var attempts = []attempt{
-	{name: "Hello declares another's account", counted: "account", logged: "does not cover account", do: func(t *testing.T, f *foes) {
+	{name: "Hello declares another's account", outcome: "the account is refused, the agent's own are served", counted: "account", logged: "does not cover account", do: func(t *testing.T, f *foes) {
 		a := f.again("evil-2", "mine-a", "yours")
 		verdicts(t, a, map[string]bool{"mine-a": true, "yours": false})
 	}},
-	{name: "Hello resumes another's epoch", counted: "account", logged: "does not cover account", do: func(t *testing.T, f *foes) {
+	{name: "Hello resumes another's epoch", outcome: "the account is refused", counted: "account", logged: "does not cover account", do: func(t *testing.T, f *foes) {
 		a := f.open("Bearer " + f.w.token)
 		a.listen()
 		a.say(hello("victim", []*linkv1.Resume{{Account: "yours", Epoch: f.victims}}, "yours"))
 		verdicts(t, a, map[string]bool{"yours": false})
 	}},
-	{name: "Accounts adds another's account", counted: "account", logged: "does not cover account", do: func(t *testing.T, f *foes) {
+	{name: "Accounts adds another's account", outcome: "the account is refused, the agent's own go on", counted: "account", logged: "does not cover account", do: func(t *testing.T, f *foes) {
 		f.attacker.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: &linkv1.Accounts{Accounts: []*linkv1.Account{{Name: "mine-a"}, {Name: "yours"}}}}})
 		verdicts(t, f.attacker, map[string]bool{"yours": false})
 	}},
-	{name: "Accounts removes another's account", counted: "removal", logged: "does not allow the account", do: func(t *testing.T, f *foes) {
+	{name: "Accounts removes another's account", outcome: "refused, the account stays", counted: "removal", logged: "does not allow the account", do: func(t *testing.T, f *foes) {
 		f.attacker.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: &linkv1.Accounts{Accounts: []*linkv1.Account{{Name: "mine-a"}}, Removed: []string{"yours"}}}})
 		v := f.attacker.get("a verdict", func(d *linkv1.SessionDown) bool { return d.GetVerdict().GetRemoved() }).GetVerdict()
 		if v.GetAccepted() || v.GetAccount() != "yours" {
 			t.Errorf("verdict %v", v)
 		}
 	}},
-	{name: "Facts of another's account", counted: "facts", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
+	{name: "Facts of another's account", outcome: "dropped", counted: "facts", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
 		f.attacker.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Facts{Facts: &linkv1.Facts{Account: "yours", Namespaces: []string{"forged"}, Problem: "forged"}}})
 	}},
-	{name: "Batch for another's account at its epoch", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
+	{name: "Batch for another's account at its epoch", outcome: "dropped, nothing is written", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
 		f.inventory.say(batch("yours", f.victims, 1, "forged", 100))
 	}},
-	{name: "Batch for another's account at the own epoch", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
+	{name: "Batch for another's account at the own epoch", outcome: "dropped, nothing is written", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
 		f.inventory.say(batch("yours", f.own, 1, "forged", 100))
 	}},
-	{name: "Digest of another's account", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
+	{name: "Digest of another's account", outcome: "dropped, no answer", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
 		f.inventory.say(&linkv1.InventoryUp{Account: "yours", Epoch: f.victims, Seq: 1, Step: &linkv1.InventoryUp_Digest{Digest: &linkv1.Digest{Group: &linkv1.Group{Type: "pod"}}}})
 	}},
-	{name: "Page, an empty snapshot that would sweep another's rows", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
+	{name: "Page, an empty snapshot that would sweep another's rows", outcome: "dropped, nothing is swept", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
 		f.inventory.say(&linkv1.InventoryUp{Account: "yours", Epoch: f.victims, Seq: 1, Step: &linkv1.InventoryUp_Page{Page: &linkv1.Page{Group: &linkv1.Group{Type: "pod"}, Begin: true, End: true}}})
 	}},
-	{name: "Row whose body names another's object", counted: "item", logged: "item cannot be stored", do: func(t *testing.T, f *foes) {
+	{name: "Row whose body names another's object", outcome: "the row is rejected", counted: "item", logged: "item cannot be stored", do: func(t *testing.T, f *foes) {
 		f.reject(t, row("mine-a", "forged", func(id, body string) string {
 			return strings.ReplaceAll(body, id, strings.ReplaceAll(id, ":mine-a:", ":yours:"))
 		}))
 	}},
-	{name: "Row that refers to another's object", counted: "item", logged: "belongs to another account", do: func(t *testing.T, f *foes) {
+	{name: "Row that refers to another's object", outcome: "the row is rejected", counted: "item", logged: "belongs to another account", do: func(t *testing.T, f *foes) {
 		f.reject(t, row("mine-a", "forged", func(_, body string) string {
 			return strings.Replace(body, `"relationships":{}`, `"relationships":{"replicaSet":["kubernetes.v2:infrastructure:replicaSet:yours:ns:web"]}`, 1)
 		}))
 	}},
-	{name: "Key whose parts try to leave the account", counted: "item", logged: "item cannot be stored", do: func(t *testing.T, f *foes) {
+	{name: "Key whose parts try to leave the account", outcome: "the row is rejected", counted: "item", logged: "item cannot be stored", do: func(t *testing.T, f *foes) {
 		f.reject(t, &linkv1.Change{Change: &linkv1.Change_PutRow{PutRow: &linkv1.Row{Key: &linkv1.Key{Type: "pod:yours", Scope: "ns", Name: "x"}, Body: []byte("{}")}}})
 	}},
-	{name: "Link of a type that is none", counted: "item", logged: "is not a kind", do: func(t *testing.T, f *foes) {
+	{name: "Link of a type that is none", outcome: "the link is rejected", counted: "item", logged: "is not a kind", do: func(t *testing.T, f *foes) {
 		f.reject(t, &linkv1.Change{Change: &linkv1.Change_PutLink{PutLink: &linkv1.Link{From: &linkv1.Key{Type: "pod", Scope: "ns", Name: "x"}, To: &linkv1.Key{Type: "clusters` WHERE 1", Scope: "a", Name: "b"}}}})
 	}},
-	{name: "Batch at an epoch that is over", counted: "", do: func(t *testing.T, f *foes) {
+	{name: "Batch at an epoch that is over", outcome: "dropped, the present epoch goes on", counted: "", do: func(t *testing.T, f *foes) {
 		f.inventory.say(batch("mine-a", f.own+7, 1, "early", 100))
 		f.inventory.say(batch("mine-a", f.own, 1, "now", 100))
 		until(t, "the present one is acknowledged", f.inventory.down, func(d *linkv1.InventoryDown) bool { return d.GetAck().GetSeq() == 1 })
@@ -102,7 +108,7 @@ var attempts = []attempt{
 			t.Errorf("%d rows of a wrong epoch", n)
 		}
 	}},
-	{name: "Output and Outcome of another's operation", counted: "", do: func(t *testing.T, f *foes) {
+	{name: "Output and Outcome of another's operation", outcome: "ignored, its own agent's answer counts", counted: "", do: func(t *testing.T, f *foes) {
 		ended := f.w.begin(t, "yours")
 		id := until(t, "the victim has the operation", f.victimsTasks.down, func(d *linkv1.OperationDown) bool { return d.GetStart() != nil }).GetId()
 		f.operations.say(&linkv1.OperationUp{Id: id, Frame: &linkv1.OperationUp_Output{Output: &linkv1.Output{Data: []byte("forged")}}})
@@ -115,7 +121,7 @@ var attempts = []attempt{
 			t.Errorf("the caller got %q", text)
 		}
 	}},
-	{name: "the other's process is claimed to get its operations", counted: "", do: func(t *testing.T, f *foes) {
+	{name: "the other's process is claimed to get its operations", outcome: "the claimant is another process: nothing reaches it", counted: "", do: func(t *testing.T, f *foes) {
 		ended := f.w.begin(t, "yours")
 		id := until(t, "the victim has the operation", f.victimsTasks.down, func(d *linkv1.OperationDown) bool { return d.GetStart() != nil }).GetId()
 		// The same instance by another identity: neither ends the victim's session nor gets what it does.
@@ -131,20 +137,54 @@ var attempts = []attempt{
 			t.Errorf("the claimant got %v", d)
 		}
 	}},
-	{name: "a stream with a guessed secret", counted: "stream", logged: "no such session here", do: func(t *testing.T, f *foes) {
+	{name: "a stream with a guessed secret", outcome: "UNAUTHENTICATED", counted: "stream", logged: "no such session here", do: func(t *testing.T, f *foes) {
 		secret := f.attacker.secret
 		f.attacker.secret = strings.Repeat("0", len(secret))
 		if _, open := <-f.attacker.inventory().down; open {
 			t.Error("it is open")
 		}
 	}},
-	{name: "a session without identity", counted: "session", logged: "neither an enrolment token nor a client certificate", do: func(t *testing.T, f *foes) {
+	{name: "a session without identity", outcome: "UNAUTHENTICATED", counted: "session", logged: "neither an enrolment token nor a client certificate", do: func(t *testing.T, f *foes) {
 		a := f.w.open("")
 		a.listen()
 		if err := a.over(); status.Code(err) != codes.Unauthenticated {
 			t.Error(err)
 		}
 	}},
+}
+
+var update = flag.Bool("update", false, "write the matrix of docs/identity.md anew")
+
+func TestTheMatrixOfTheDocumentationIsWhatIsTried(t *testing.T) {
+	var table strings.Builder
+	table.WriteString("| message of an agent whose token covers `mine-*` | outcome | counted as |\n|---|---|---|\n")
+	for _, a := range attempts {
+		counted := "–"
+		if a.counted != "" {
+			counted = "`" + a.counted + "`"
+		}
+		fmt.Fprintf(&table, "| %s | %s | %s |\n", a.name, a.outcome, counted)
+	}
+	const begin, end = "<!-- matrix -->\n", "<!-- /matrix -->"
+	file := filepath.Join("..", "..", "..", "docs", "identity.md")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(content), begin)
+	have, after, found := strings.Cut(rest, end)
+	if !found {
+		t.Fatalf("%s has no place for the matrix", file)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(before+begin+table.String()+end+after), 0o644); err != nil { //nolint:gosec // documentation
+			t.Fatal(err)
+		}
+		return
+	}
+	if have != table.String() {
+		t.Errorf("the matrix of %s is not what is tried; go test ./bridge/internal/session -run Matrix -update", file)
+	}
 }
 
 func attempted(t *testing.T, d *storetest.DB, c attempt) {
