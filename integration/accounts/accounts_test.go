@@ -35,6 +35,7 @@ type site struct {
 }
 
 func TestAccountsFollowTheConfiguration(t *testing.T) {
+	t.Parallel()
 	s := up(t)
 	// In Vault: the second cluster's kubeconfig, with credentials of its own.
 	s.putKubeconfig("vaulted-one")
@@ -150,7 +151,7 @@ func (s *site) anotherCluster(t *testing.T) {
 // up brings everything up, and gives both agents tokens for every account.
 func up(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, Env: testenv.UpForTest(t, testenv.Options{Clusters: 2, Vault: true})}
+	s := &site{t: t, Env: testenv.UpForTest(t, testenv.Options{Clusters: 2, Vault: true, Configure: brokenStock})}
 	ctx := within(t, time.Minute)
 	client, err := s.Bridges[0].AdminClient()
 	must(t, err)
@@ -168,6 +169,15 @@ func up(t *testing.T) *site {
 	must(t, writeConfig(s.Agents[0].Config, s.config))
 	must(t, s.Restart(ctx, "agent", 0, false))
 	return s
+}
+
+// brokenStock gives Clouddriver two accounts of its own that do not work: one without a kubectl, one whose kubeconfig is not there.
+func brokenStock(config map[string]any) {
+	kubernetes := config["kubernetes"].(map[string]any)
+	accounts, _ := kubernetes["accounts"].([]any)
+	kubernetes["accounts"] = append(accounts,
+		map[string]any{"name": "aa-no-kubectl", "kubectlExecutable": "/nonexistent/kubectl", "kubeconfigFile": "/dev/null", "providerVersion": "V2"},
+		map[string]any{"name": "aa-no-kubeconfig", "kubeconfigFile": "/nonexistent/kubeconfig", "providerVersion": "V2"})
 }
 
 func (s *site) accounts() []any { return s.config["kubernetes"].(map[string]any)["accounts"].([]any) }
