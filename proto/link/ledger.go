@@ -85,6 +85,8 @@ type entry struct {
 	deadline  time.Time
 	state     entryState
 	cancelled bool
+	// reason of that, for people.
+	reason string
 	// abandoned: the caller wants nothing of it any more.
 	abandoned bool
 	// ran: it was begun by this entry. gone: it left the ledger; queues may still hold it.
@@ -197,7 +199,7 @@ func (l *ledger) resume(e *entry, s *linkv1.Start) {
 // stop asks the shell to end a running operation, once.
 func (l *ledger) stop(e *entry, reason string) {
 	if !e.cancelled {
-		e.cancelled = true
+		e.cancelled, e.reason = true, reason
 		l.do(CancelOperation{ID: e.id, Reason: reason})
 	}
 }
@@ -311,6 +313,9 @@ func (l *ledger) finish(now time.Time, id string, outcome *linkv1.Outcome) {
 	}
 	if e.outcome != nil {
 		outcome = e.outcome
+	}
+	if outcome.GetState() == linkv1.Outcome_STATE_CANCELLED && e.cancelled {
+		outcome.Reason = e.reason // the shell knows that it was stopped, not why
 	}
 	outcome.WaitedMs, outcome.RanMs = inMilliseconds(e.began.Sub(e.arrived)), inMilliseconds(now.Sub(e.began))
 	l.running--

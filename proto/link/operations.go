@@ -16,6 +16,9 @@ type OperationsConfig struct {
 	// Grace (5 s) after an operation's deadline in which a connected agent may still tell how it ended, and in which the agent
 	// process that began a read may come back before another one is asked.
 	Grace time.Duration
+	// Gone (30 s) is how long the agent process that began a change may be away before its caller is told that nobody knows how it ended, if
+	// another process serves the account by then. Alone, it is waited for until the deadline.
+	Gone time.Duration
 	// Each (1,024) bounds those of one account.
 	Each int
 }
@@ -25,6 +28,7 @@ func (c *OperationsConfig) complete() {
 	setDefault(&c.Each, 1024)
 	setDefault(&c.Window, 4<<20)
 	setDefault(&c.Grace, 5*time.Second)
+	setDefault(&c.Gone, 30*time.Second)
 }
 
 // maxRuns is how often a read whose result was lost before any output was delivered is begun anew.
@@ -393,6 +397,8 @@ func (o *Operations) tickOne(now time.Time, op *openOperation) {
 		o.finish(op, notStarted("no agent serves the account now"), true)
 	case begun && op.cancelled && !now.Before(op.endAt), begun && over && op.session == nil:
 		o.finish(op, o.unknown(op), false)
+	case begun && op.Mutation && op.session == nil && !now.Before(op.since.Add(o.cfg.Gone)) && o.served(op.Account):
+		o.finish(op, &linkv1.Outcome{State: linkv1.Outcome_STATE_UNKNOWN, Reason: "the agent process that began it went away, and another one serves the account now: it may have had its effect or not"}, false)
 	case begun && over && !op.cancelled:
 		// The agent stops it by its own clock; it may still tell how it ended.
 		o.Cancel(now, op.ID, "its deadline passed")

@@ -229,3 +229,13 @@ func (o *Operations) Unserved() []string {
 
 // Knows tells whether an id on the wire is one of these operations.
 func (o *Operations) Knows(wire string) bool { return o.wires[wire] != nil }
+
+// served tells whether a session that is up serves the account.
+func (o *Operations) served(account string) bool {
+	for _, s := range o.serving[account] {
+		if s.up {
+			return true
+		}
+	}
+	return false
+}

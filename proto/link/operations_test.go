@@ -323,3 +323,29 @@ func TestFinishedTellsWhenItWasSentAndToldAndAgentsHowLongTheyTook(t *testing.T)
 		t.Fatalf("%+v", f)
 	}
 }
+
+func TestCallerOfAChangeIsToldWhenItsProcessIsGoneAndAnotherServes(t *testing.T) {
+	o, _ := NewOperations(OperationsConfig{Gone: 30 * time.Second})
+	now := epochStart
+	o.Open(now, "s", "i")
+	o.Serve(now, "s", "prod", true)
+	_ = o.Submit(now, Request{ID: "m1", Account: "prod", Operation: &linkv1.Operation{}, Mutation: true, Deadline: now.Add(10 * time.Minute)})
+	if o.Next(now, "s").GetStart() == nil {
+		t.Fatal("it was not sent")
+	}
+	o.Lost(now, "s")
+	o.Tick(now.Add(time.Minute))
+	if e := o.NextEvent(); e != nil {
+		t.Fatalf("%v: nobody else serves the account, its process may come back", e)
+	}
+	o.Open(now.Add(time.Minute), "s2", "other process")
+	o.Serve(now.Add(time.Minute), "s2", "prod", true)
+	o.Tick(now.Add(time.Minute))
+	f, ok := o.NextEvent().(Finished)
+	if !ok || f.Outcome.GetState() != linkv1.Outcome_STATE_UNKNOWN || !strings.Contains(f.Outcome.GetReason(), "went away") {
+		t.Fatalf("%+v", f)
+	}
+	if frame := o.Next(now.Add(time.Minute), "s2"); frame != nil {
+		t.Fatalf("the other process got %v", frame)
+	}
+}
