@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	longAway = time.Minute
 	// farewell is how long a caller whose context has ended still waits for the outcome.
 	farewell = 5 * time.Second
+	// seekInterval is how often an account's sessions at other bridges are looked for, while all of them share its operations.
+	seekInterval = 5 * time.Second
 	// tick is how often deadlines are looked at.
 	tick = 250 * time.Millisecond
 )
@@ -63,6 +66,9 @@ type Router struct {
 	tracker *link.Operations
 	calls   map[string]*call
 	streams map[string]*Stream
+	// sought is when an account's sessions elsewhere were last looked for; wanted are those that are to be looked for.
+	sought map[string]time.Time
+	wanted map[string]bool
 }
 
 // New makes a router. Loop must run for deadlines to count.
@@ -71,7 +77,8 @@ func New(cfg Config) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Router{cfg: cfg, tracker: tracker, calls: map[string]*call{}, streams: map[string]*Stream{}}, nil
+	return &Router{cfg: cfg, tracker: tracker, calls: map[string]*call{}, streams: map[string]*Stream{},
+		sought: map[string]time.Time{}, wanted: map[string]bool{}}, nil
 }
 
 // Loop watches over deadlines until ctx ends.
@@ -93,11 +100,31 @@ func (r *Router) Loop(ctx context.Context) error {
 	}
 }
 
-// Unserved lists the accounts that have an operation which waits for a session.
+// Unserved lists the accounts that have an operation which waits for a session, or that shall have more sessions.
 func (r *Router) Unserved() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tracker.Unserved()
+	list := r.tracker.Unserved()
+	for account := range r.wanted {
+		if !slices.Contains(list, account) {
+			list = append(list, account)
+		}
+	}
+	clear(r.wanted)
+	return list
+}
+
+// seek asks for the sessions that an account has at other bridges, once in a while: all of its agents share its operations.
+func (r *Router) seek(account string, now time.Time) {
+	r.mu.Lock()
+	due := now.Sub(r.sought[account]) >= seekInterval
+	if due {
+		r.sought[account], r.wanted[account] = now, true
+	}
+	r.mu.Unlock()
+	if due {
+		r.cfg.Elsewhere()
+	}
 }
 
 // step feeds the tracker and hands on what that brought about.
@@ -166,8 +193,12 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	if mutation {
 		r.cfg.History.begin(record)
 	}
-	if len(known.Sessions) == 0 && r.cfg.Elsewhere != nil {
+	switch {
+	case r.cfg.Elsewhere == nil:
+	case len(known.Sessions) == 0:
 		r.cfg.Elsewhere()
+	case request.Spread && len(known.Elsewhere) > 0:
+		r.seek(account, began)
 	}
 	finished, err := r.wait(ctx, request.ID, c, output)
 	outcome := finished.Outcome

@@ -30,6 +30,7 @@ func TestOperationsBetweenBridges(t *testing.T) {
 		{"a bridge that drains takes nothing new", draining},
 		{"an entry of a session that is gone ends as absent", stale},
 		{"frames for operations of the bridge in between are refused", foreignID},
+		{"agents of all bridges share an account's operations where they are distributed, and only there", shared},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d, k := server.Database(t), key(t)
@@ -76,6 +77,44 @@ func forwarded(t *testing.T, here, there *node) {
 	if output.Len() != 12<<20 {
 		t.Errorf("%d bytes arrived", output.Len())
 	}
+}
+
+func shared(t *testing.T, here, there *node) {
+	near, far := here.connect("near", "i"), there.connect("far", "j")
+	until(t, "the other bridge's session is known here", func() bool { a, _ := here.registry.Get("a"); return len(a.Elsewhere) == 1 })
+	for range 3 {
+		ended := here.begin(t.Context(), true, io.Discard)
+		id, _ := near.started("a change that is not shared")
+		near.done(id)
+		succeeded(t, "the change", ended)
+	}
+	here.spread.Store(true)
+	// The first ones find the way; from then on each goes to the agent that has the fewest.
+	first := here.begin(t.Context(), true, io.Discard)
+	id, _ := near.started("the first change")
+	for shared, late := false, time.After(patience); !shared; {
+		ended := here.begin(t.Context(), true, io.Discard)
+		for answered := false; !answered; {
+			for _, a := range []agent{near, far} {
+				if f := a.Next(); f.GetStart() != nil {
+					a.done(f.GetId())
+					answered, shared = true, a == far
+				}
+			}
+			if answered {
+				break
+			}
+			select {
+			case <-near.Wake:
+			case <-far.Wake:
+			case <-late:
+				t.Fatal("waited in vain for a change at the other bridge's agent")
+			}
+		}
+		succeeded(t, "a change", ended)
+	}
+	near.done(id)
+	succeeded(t, "the first change", first)
 }
 
 func agentMoves(t *testing.T, here, there *node) {

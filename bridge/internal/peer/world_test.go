@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,8 @@ type node struct {
 	authority *identity.Authority
 	address   string
 	hangUp    func()
+	// spread: all agents share operations.
+	spread atomic.Bool
 }
 
 type everything struct{}
@@ -73,7 +76,7 @@ func newNode(t *testing.T, d *storetest.DB, k *identity.Key, name string, absent
 	n.registry = accounts.New(accounts.Options{Store: n.store, Bridge: name, Version: "1", ApplicationsTable: "cats_v1_applications", Log: log})
 	history := operations.NewHistory(n.store, name, time.Hour, log)
 	if n.router, err = operations.New(operations.Config{AbsentWait: absentWait, Accounts: n.registry, History: history,
-		Elsewhere: func() { n.client.Look() }, Log: log}); err != nil {
+		Elsewhere: func() { n.client.Look() }, Spread: func(string) bool { return n.spread.Load() }, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	n.client = peer.NewClient(peer.Options{Self: name, Router: n.router, Directory: n.store, Known: n.registry.Elsewhere,
