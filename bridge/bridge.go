@@ -109,7 +109,7 @@ func (b *Bridge) build() error {
 	cfg := b.cfg
 	b.cache = cache.New(cache.Options{
 		Store: b.store, TableNamespace: cfg.Cache.TableNamespace, MaximumBody: cfg.Cache.MaximumBodyBytes,
-		QueueBytes: cfg.Cache.QueueBytes, Workers: cfg.Cache.Workers, VerifyRate: cmp.Or(cfg.Cache.VerifyRowsPerSecond, -1), Log: b.log, Metrics: b.metrics,
+		QueueBytes: cfg.Cache.QueueBytes, MaximumApplications: cfg.Cache.MaximumApplications, MaximumLinks: cfg.Cache.MaximumLinks, Workers: cfg.Cache.Workers, VerifyRate: cmp.Or(cfg.Cache.VerifyRowsPerSecond, -1), Log: b.log, Metrics: b.metrics,
 		Custom: func(account string, t cats.Type) bool { return b.registry.Custom(account, string(t)) },
 	})
 	b.registry = accounts.New(accounts.Options{

@@ -280,3 +280,10 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func marshal(t *testing.T, config map[string]any) []byte {
+	t.Helper()
+	text, err := yaml.Marshal(config)
+	must(t, err)
+	return text
+}

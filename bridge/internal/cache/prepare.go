@@ -37,6 +37,12 @@ func (w *Writer) item(account string, change *linkv1.Change) (item, error) {
 		return w.rowItem(account, keyOf(c.DeleteRow))
 	case *linkv1.Change_PutLink:
 		it, err := w.linkItem(account, c.PutLink)
+		if err == nil {
+			err = w.caps.check(account, false, true)
+		}
+		if err == nil {
+			err = w.caps.kind(account, it.typ)
+		}
 		it.put = true
 		return it, err
 	case *linkv1.Change_DeleteLink:
@@ -49,6 +55,12 @@ func (w *Writer) putRow(account string, row *linkv1.Row) (item, error) {
 	key := keyOf(row.GetKey())
 	it, err := w.rowItem(account, key)
 	if err != nil {
+		return it, err
+	}
+	if err := w.caps.check(account, key.Type == cats.Applications, false); err != nil {
+		return it, err
+	}
+	if err := w.caps.kind(account, key.Type); err != nil {
 		return it, err
 	}
 	body := row.GetBody()

@@ -39,6 +39,8 @@ type Options struct {
 	TransactionBytes, TransactionChanges int
 	// Workers (4) transactions run at once.
 	Workers int
+	// MaximumApplications (10,000) and MaximumLinks (5,000,000) are the most that one account may have.
+	MaximumApplications, MaximumLinks int
 	// VerifyRate (1,000) rows and links a second are compared with their hashes when their groups are checked; less than 0: none.
 	VerifyRate int
 	Log        *slog.Logger
@@ -52,6 +54,7 @@ type Writer struct {
 	queue   *queue
 	digests *digests
 	tables  tableNames
+	caps    *caps
 	metrics *metrics
 	// verify allows to read the rows of a group instead of an index alone.
 	verify *rate.Limiter
@@ -75,7 +78,8 @@ func New(o Options) *Writer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Writer{o: o, queue: newQueue(o.QueueBytes, o.QueueChanges, o.Workers), digests: newDigests()}
+	w := &Writer{o: o, queue: newQueue(o.QueueBytes, o.QueueChanges, o.Workers), digests: newDigests(),
+		caps: newCaps(cmp.Or(o.MaximumApplications, 10_000), cmp.Or(o.MaximumLinks, 5_000_000))}
 	// Nothing at first: a bridge that starts has every group compared at once.
 	w.verify = rate.NewLimiter(rate.Limit(o.VerifyRate), verifyBurst(o.VerifyRate))
 	w.verify.AllowN(time.Now(), w.verify.Burst())
@@ -106,6 +110,7 @@ type Result struct {
 // Submit checks a write and queues it; it blocks while the queue is full. done is called once, from another goroutine,
 // after the commit; it must not block. When Submit returns an error, done is never called.
 func (w *Writer) Submit(ctx context.Context, write Write, done func(Result)) error {
+	w.cap(ctx, write)
 	t := w.prepare(write)
 	t.done = func(o outcome) { done(Result{Rejected: o.rejected, Err: o.err}) }
 	return w.queue.push(ctx, t)

@@ -86,6 +86,8 @@ type Cache struct {
 	TableNamespace   string
 	MaximumBodyBytes int
 	QueueBytes       int
+	// MaximumApplications and MaximumLinks hold each account to so many.
+	MaximumApplications, MaximumLinks int
 	Workers          int
 	CheckInterval    time.Duration
 	// VerifyRowsPerSecond is how many rows checks may read whole.

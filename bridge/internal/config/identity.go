@@ -135,6 +135,12 @@ func (c *Config) checkIdentity() (problems []error) {
 			bad("%s: %w", f.path, err)
 		}
 	}
+	if n := c.Cache.MaximumApplications; n < 1 {
+		bad("cache.maximumApplications: %d is not above zero", n)
+	}
+	if n := c.Cache.MaximumLinks; n < 1 {
+		bad("cache.maximumLinks: %d is not above zero", n)
+	}
 	if c.Admin.AuditRetention <= 0 {
 		bad("admin.auditRetention: %s is not above zero", c.Admin.AuditRetention)
 	}
