@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -167,11 +168,11 @@ func look(files []string) string {
 		if err != nil || time.Since(info.ModTime()) < settled {
 			return ""
 		}
-		real, err := filepath.EvalSymlinks(f)
-		if err != nil {
+		at, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
 			return ""
 		}
-		_, _ = fmt.Fprintf(&b, "%q %d %d\n", real, info.Size(), info.ModTime().UnixNano())
+		_, _ = fmt.Fprintf(&b, "%d %d %d %d\n", at.Dev, at.Ino, info.Size(), info.ModTime().UnixNano())
 	}
 	return b.String()
 }
