@@ -34,9 +34,10 @@ bin/testsummary: package = ./testenv/cmd/testsummary
 bin/demo: package = ./integration/cmd/demo
 bin/bench: package = ./integration/cmd/bench
 bin/bench-cache: package = ./integration/cmd/bench-cache
+bin/bench-operations: package = ./integration/cmd/bench-operations
 # Go knows better than make whether there is something to do.
-.PHONY: $(addprefix bin/,$(programs) testsummary demo bench bench-cache)
-$(addprefix bin/,$(programs) testsummary demo bench bench-cache):
+.PHONY: $(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations)
+$(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations):
 	@go build -tags '$(tags)' -o $@ $(package)
 
 .PHONY: plugin
@@ -98,6 +99,10 @@ demo: bin/testenv bin/fairlead bin/demo ## a deploy through a real Clouddriver t
 .PHONY: bench
 bench: bin/bench ## deploy, read and freshness beside a stock account, as docs/benchmarks.md shows them
 	@bin/bench
+
+.PHONY: bench-operations
+bench-operations: bin/bench-operations ## many operations at once beside kubectl processes, and operations while watch events flow
+	@bin/bench-operations $(ARGS)
 
 .PHONY: bench-cache
 bench-cache: bin/bench-cache ## the caching's figures on a fleet of fake API servers (ARGS="-run fresh -o json"; bin/bench-cache -h)

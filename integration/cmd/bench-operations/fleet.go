@@ -41,9 +41,13 @@ func (b *bench) fleet(ctx context.Context, dir string) (accounts []string, end f
 	if err != nil {
 		return nil, end, err
 	}
+	ports, err := freePorts(b.agents)
+	if err != nil {
+		return nil, end, err
+	}
 	for i := range b.agents {
 		account := fmt.Sprintf("fleet-%02d", i)
-		stop, pid, err := startAgent(filepath.Join(dir, account), program, account, content, token.Msg.GetToken())
+		stop, pid, err := startAgent(filepath.Join(dir, account), program, account, ports[i], content, token.Msg.GetToken())
 		if err != nil {
 			return nil, end, err
 		}
@@ -66,8 +70,21 @@ func (b *bench) fleet(ctx context.Context, dir string) (accounts []string, end f
 	return accounts, end, nil
 }
 
+// freePorts finds ports that are free and all different.
+func freePorts(n int) (ports []int, err error) {
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = listener.Close() }()
+		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
 // startAgent runs one more agent, configured as the given one but for its account and ports.
-func startAgent(dir, program, account string, like []byte, token string) (stop func(), pid int, err error) {
+func startAgent(dir, program, account string, port int, like []byte, token string) (stop func(), pid int, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, 0, err
 	}
@@ -81,14 +98,7 @@ func startAgent(dir, program, account string, like []byte, token string) (stop f
 	k["accounts"] = []any{first}
 	config["clouddriver"].(map[string]any)["auth"] = map[string]any{"tokenFile": filepath.Join(dir, "token")}
 	config["prometheus"] = map[string]any{"enabled": false}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, 0, err
-	}
-	config["server"].(map[string]any)["port"] = listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
-		return nil, 0, err
-	}
+	config["server"].(map[string]any)["port"] = port
 	text, err := yaml.Marshal(config)
 	if err != nil {
 		return nil, 0, err
