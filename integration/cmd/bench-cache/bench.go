@@ -10,9 +10,11 @@ import (
 type bench struct {
 	sizes
 
-	json   bool
-	figure string
-	lines  []line
+	json bool
+	// profiles is a directory; "": none are wanted.
+	profiles string
+	figure   string
+	lines    []line
 }
 
 // line is one measurement.

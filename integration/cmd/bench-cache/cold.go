@@ -36,9 +36,10 @@ func cold(ctx context.Context, b *bench) (err error) {
 	used := func() [3]float64 {
 		return [3]float64{processor(p.env.Agents[0].PID), processor(p.env.Bridges[0].PID), processor(p.env.MySQL.PID)}
 	}
+	defer p.profile("cold", 30*time.Second)()
 	before := used()
 	before[0] = 0 // another process
-	began, sent := time.Now(), p.wire.bytes.Load()
+	began, sent := time.Now(), p.wire.bytes()
 	if err := p.env.Start(ctx, "agent", 0); err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func cold(ctx context.Context, b *bench) (err error) {
 	for i, name := range []string{"agent", "bridge", "MariaDB"} {
 		b.note(line{What: "processor time of the " + name + ", of that", Value: after[i] - before[i], Unit: "s"})
 	}
-	b.note(line{What: "sent meanwhile", Value: float64(p.wire.bytes.Load()-sent) / mebibyte, Unit: "MiB"})
+	b.note(line{What: "sent meanwhile", Value: float64(p.wire.bytes()-sent) / mebibyte, Unit: "MiB"})
 	for _, part := range []string{"agent", "bridge"} {
 		if err := restart(ctx, b, p, part); err != nil {
 			return err
@@ -91,7 +92,7 @@ func restart(ctx context.Context, b *bench, p *place, part string) error {
 	if err := p.env.Stop(ctx, part, 0, false); err != nil {
 		return err
 	}
-	sent := p.wire.bytes.Load()
+	sent := p.wire.bytes()
 	began := time.Now()
 	if err := p.env.Start(ctx, part, 0); err != nil {
 		return err
@@ -108,10 +109,11 @@ func restart(ctx context.Context, b *bench, p *place, part string) error {
 		return err
 	}
 	took := time.Since(began)
+	bytes := p.wire.bytes() - sent
 	if err := sleep(ctx, afterwards); err != nil {
 		return err
 	}
-	bytes := p.wire.bytes.Load() - sent
+	idle := p.wire.bytes() - sent - bytes
 	afterBodies, afterLinks, err := p.rowsChanged(ctx)
 	if err != nil {
 		return err
@@ -121,6 +123,7 @@ func restart(ctx context.Context, b *bench, p *place, part string) error {
 	limit := float64(1024 + p.objects())
 	b.note(line{What: part + " restarts: bytes between agent and bridge, both ways, TLS included", Value: float64(bytes), Unit: "B",
 		Wanted: fmt.Sprintf("≤ 1 KiB + 1 B for each of %d objects", p.objects()), Met: most(float64(bytes), limit)})
+	b.note(line{What: fmt.Sprintf("… of them for heartbeats and checks of applications, by what passed in %s afterwards", afterwards), Value: float64(idle) * took.Seconds() / afterwards.Seconds(), Unit: "B"})
 	b.note(line{What: part + " restarts: until " + what, Value: took.Seconds(), Unit: "s"})
 	return nil
 }

@@ -73,6 +73,7 @@ func (p *place) churn(ctx context.Context, applications []*fakekube.Application,
 		return nil, nil, err
 	}
 	used := [4]float64{processor(p.env.Agents[0].PID), processor(p.env.Bridges[0].PID), processor(p.env.MySQL.PID)}
+	defer p.profile(fmt.Sprintf("fresh-%.0f", rate), p.bench.steps)()
 	limited, stop := context.WithTimeout(ctx, p.bench.steps)
 	defer stop()
 	g := &errgroup.Group{}

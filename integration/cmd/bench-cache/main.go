@@ -70,8 +70,9 @@ func main() {
 	flag.IntVar(&s.readGroups, "reads.groups", 10_000, "server groups over all of them")
 	flag.IntVar(&s.reads, "reads.rounds", 20, "requests of each view")
 	flag.IntVar(&s.writes, "writer.rows", 40_000, "bodies of figure writer")
+	profiles := flag.String("profiles", "", "directory for profiles of the agent: processor time in cold and fresh, heap in memory")
 	flag.Parse()
-	err := measure(ctx, &bench{sizes: s, json: *output == "json"}, *run)
+	err := measure(ctx, &bench{sizes: s, json: *output == "json", profiles: *profiles}, *run)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-cache:", err)

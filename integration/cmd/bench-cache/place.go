@@ -31,7 +31,9 @@ type place struct {
 	admin    adminv1connect.AdminServiceClient
 	// agentMetrics is where the agent shows its metrics.
 	agentMetrics string
-	end          []func() error
+	// agentProfiles is its pprof endpoint; "": none are wanted.
+	agentProfiles string
+	end           []func() error
 }
 
 // kinds are those that are cached by default, each of which every fake cluster has.
@@ -91,6 +93,10 @@ func (p *place) open(ctx context.Context, accounts int, clouddriver string, fill
 				p.wire = newWire(link["grpc"].(string))
 			}
 			link["grpc"] = p.wire.address()
+			if port := p.bench.pprofPort(); port > 0 {
+				config["pprof"] = map[string]any{"enabled": true, "port": port}
+				p.agentProfiles = "http://127.0.0.1:" + strconv.Itoa(port) + "/debug/pprof/"
+			}
 			p.agentMetrics = "http://127.0.0.1:" + strconv.Itoa(config["prometheus"].(map[string]any)["port"].(int)) + "/metrics"
 		},
 	})

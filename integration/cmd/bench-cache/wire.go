@@ -11,7 +11,8 @@ import (
 type wire struct {
 	listener net.Listener
 	target   string
-	bytes    atomic.Int64
+	// up counts what agents say, down what bridges do.
+	up, down atomic.Int64
 
 	mu   sync.Mutex
 	open map[net.Conn]bool
@@ -44,14 +45,17 @@ func (w *wire) accept() {
 		w.mu.Lock()
 		w.open[near], w.open[far] = true, true
 		w.mu.Unlock()
-		w.forward(near, far)
-		w.forward(far, near)
+		w.forward(far, near, &w.up)
+		w.forward(near, far, &w.down)
 	}
 }
 
-func (w *wire) forward(to, from net.Conn) {
+// bytes is how many have passed.
+func (w *wire) bytes() int64 { return w.up.Load() + w.down.Load() }
+
+func (w *wire) forward(to, from net.Conn, count *atomic.Int64) {
 	w.all.Go(func() {
-		_, _ = io.Copy(to, io.TeeReader(from, counter{&w.bytes}))
+		_, _ = io.Copy(to, io.TeeReader(from, counter{count}))
 		_ = to.Close()
 		_ = from.Close()
 		w.mu.Lock()
