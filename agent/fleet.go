@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fairlead/fairlead/agent/internal/cloud"
 	"github.com/fairlead/fairlead/agent/internal/cluster"
 	"github.com/fairlead/fairlead/agent/internal/config"
@@ -315,6 +317,7 @@ func (f *fleet) run(ctx context.Context) error {
 		f.mu.Unlock()
 		f.watchers.Wait()
 	}()
+	var told []session.Account
 	for {
 		select {
 		case <-ctx.Done():
@@ -326,10 +329,22 @@ func (f *fleet) run(ctx context.Context) error {
 			return nil
 		case <-time.After(gather):
 		}
-		if err := f.tell(f.present()); err != nil {
+		served, removed := f.present()
+		if len(removed) == 0 && sameServed(told, served) {
+			continue
+		}
+		if err := f.tell(served, removed); err != nil {
 			return err
 		}
+		told = served
 	}
+}
+
+// sameServed tells whether the session would see no difference: a configuration is read again as long as something in it is refused.
+func sameServed(a, b []session.Account) bool {
+	return slices.EqualFunc(a, b, func(x, y session.Account) bool {
+		return x.Records == y.Records && x.Executor == y.Executor && proto.Equal(x.Declared, y.Declared)
+	})
 }
 
 // present returns what the session is to serve, and what left since it was asked last.

@@ -238,6 +238,18 @@ func TestWhatIsWrongLeavesInForceWhatWas(t *testing.T) {
 	if p.records()["a"] != before["a"] || len(p.removed) > 0 {
 		t.Error("the account whose entry is wrong did not stay as it was")
 	}
+	// Reading it again, as long as it is refused in part, tells the session nothing new.
+	p.mu.Lock()
+	told := p.told
+	p.mu.Unlock()
+	r.reload(t.Context(), false)
+	p.fleet.poke()
+	p.eventually("the fleet has looked", func() bool { return len(p.fleet.changed) == 0 })
+	p.mu.Lock()
+	if p.told != told {
+		t.Errorf("the session was told %d times, before %d", p.told, told)
+	}
+	p.mu.Unlock()
 	if all := p.fleet.all(); !strings.Contains(all[0].problem, "its configuration is not in force") || all[0].state() != "troubled" || all[1].state() != "served" {
 		t.Errorf("%+v", all)
 	}
