@@ -28,6 +28,7 @@ type Bridge struct {
 	URL string
 
 	t     testing.TB
+	token string
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -84,18 +85,39 @@ func (b *Bridge) Stop() error {
 	}
 }
 
+// As is the bridge as the holder of a token calls it.
+func (b *Bridge) As(token string) *Bridge {
+	as := *b
+	as.token = token
+	return &as
+}
+
 // Get asks the admin endpoint, or another URL; the token is shown.
 func (b *Bridge) Get(path string) (code int, body string) {
+	b.t.Helper()
+	return b.ask(http.MethodGet, path, nil)
+}
+
+// Post calls a procedure of the admin endpoint with JSON.
+func (b *Bridge) Post(path, content string) (code int, body string) {
+	b.t.Helper()
+	return b.ask(http.MethodPost, path, strings.NewReader(content))
+}
+
+func (b *Bridge) ask(method, path string, content io.Reader) (code int, body string) {
 	b.t.Helper()
 	url := path
 	if strings.HasPrefix(path, "/") {
 		url = b.URL + path
 	}
-	request, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(b.t.Context(), method, url, content)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if token, err := os.ReadFile(b.Config.Admin.TokenFile); err == nil {
+	request.Header.Set("Content-Type", "application/json")
+	if b.token != "" {
+		request.Header.Set("Authorization", "Bearer "+b.token)
+	} else if token, err := os.ReadFile(b.Config.Admin.TokenFile); err == nil {
 		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -104,11 +126,11 @@ func (b *Bridge) Get(path string) (code int, body string) {
 		return 0, err.Error()
 	}
 	defer func() { _ = response.Body.Close() }()
-	content, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return response.StatusCode, string(content)
+	return response.StatusCode, string(answer)
 }
 
 // Until waits until f is true.

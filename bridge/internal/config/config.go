@@ -88,8 +88,8 @@ type Cache struct {
 	QueueBytes       int
 	// MaximumApplications and MaximumLinks hold each account to so many.
 	MaximumApplications, MaximumLinks int
-	Workers          int
-	CheckInterval    time.Duration
+	Workers                           int
+	CheckInterval                     time.Duration
 	// VerifyRowsPerSecond is how many rows checks may read whole.
 	VerifyRowsPerSecond int
 	// Policies say what is cached, by account; the first that covers an account holds.
