@@ -46,6 +46,7 @@ func here(t *testing.T, script string) string {
 	root, err := filepath.Abs("../..")
 	must(t, err)
 	return strings.NewReplacer(
+		"curl -fsSLO https://raw.githubusercontent.com/fairlead/fairlead/main", "cp -t . "+root,
 		"oci://ghcr.io/fairlead/charts/fairlead-agent", filepath.Join(root, "agent/deploy/helm/fairlead-agent"),
 		"https://github.com/fairlead/fairlead//agent", filepath.Join(root, "agent"),
 		"https://raw.githubusercontent.com/fairlead/fairlead/main", root,
