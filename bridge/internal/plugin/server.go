@@ -19,8 +19,8 @@ import (
 const (
 	// maximumRequestBytes bounds one request. etcd takes 1.5 MiB an object; a List of several and base64 need more.
 	maximumRequestBytes = 24 << 20
-	// maximumOperations bounds operations at a time; Clouddriver's own pools are smaller.
-	maximumOperations = 512
+	// maximumOperations bounds operations at a time, as the router does (link.OperationsConfig.Open).
+	maximumOperations = 4096
 	// repeatEvery is how often the accounts are sent though nothing changed: the plugin takes 30 s of silence for a dead stream.
 	repeatEvery = 8 * time.Second
 	// calmFor is how long changes of the accounts are collected after a list was sent.
