@@ -79,9 +79,14 @@ func (s *Store) Prepare(ctx context.Context) error {
 const (
 	rowTemplate  = "cats_v1_resource_template"
 	linkTemplate = "cats_v1_rel_template"
+	// lastIndex is what the last of these migrations adds, to rowTemplate (change set application-index of 20181120-cats.yml, in
+	// every Clouddriver since 1.28). A table made like a template before that would never get the columns that are added after:
+	// Clouddriver's inserts into it would fail for good.
+	lastIndex = "application_idx"
 )
 
-// WaitForTemplates waits until Clouddriver has made the templates of its cache tables.
+// WaitForTemplates waits until Clouddriver has made the templates of its cache tables, and has done everything to them that its
+// migrations do.
 func (s *Store) WaitForTemplates(ctx context.Context) error {
 	return s.persist(ctx, "Clouddriver's cats_v1 template tables (Clouddriver makes them when it starts for the first time)", func(ctx context.Context) error {
 		for _, name := range []string{rowTemplate, linkTemplate} {
@@ -92,6 +97,9 @@ func (s *Store) WaitForTemplates(ctx context.Context) error {
 			if !found {
 				return fmt.Errorf("table %s: %w", name, ErrNoTable)
 			}
+		}
+		if done, err := s.indexExists(ctx, rowTemplate, lastIndex); err != nil || !done {
+			return errors.Join(err, fmt.Errorf("table %s has no index %s yet: Clouddriver's migrations are under way", rowTemplate, lastIndex))
 		}
 		return nil
 	})
@@ -129,6 +137,13 @@ func (s *Store) persist(ctx context.Context, what string, f func(context.Context
 		}
 		pause = min(2*pause, lastPause)
 	}
+}
+
+func (s *Store) indexExists(ctx context.Context, table, index string) (bool, error) {
+	var n int
+	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = ? AND index_name = ?",
+		table, index).Scan(&n)
+	return n > 0, err
 }
 
 func (s *Store) tableExists(ctx context.Context, name string) (bool, error) {

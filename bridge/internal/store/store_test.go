@@ -380,9 +380,17 @@ func awaitTemplates(t *testing.T, d *storetest.DB) {
 	if err := s.WaitForTemplates(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("without a template: %v", err)
 	}
+	// Clouddriver makes the templates with their first columns, and adds the others one by one.
+	d.Exec(t, "RENAME TABLE elsewhere TO cats_v1_rel_template")
+	d.Exec(t, "ALTER TABLE cats_v1_resource_template DROP INDEX application_idx")
+	short, cancel = context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	if err := s.WaitForTemplates(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("while Clouddriver's migrations are under way: %v", err)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.WaitForTemplates(t.Context()) }()
-	d.Exec(t, "RENAME TABLE elsewhere TO cats_v1_rel_template")
+	d.Exec(t, "CREATE INDEX application_idx ON cats_v1_resource_template (application)")
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
