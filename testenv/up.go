@@ -164,7 +164,9 @@ func (u *up) addCluster(n int) error {
 		info.StockAccount = name + "-stock"
 	}
 	if u.bridges != nil {
-		info.Account = name
+		if !u.options.WithoutCluster {
+			info.Account = name
+		}
 		u.env.Agents = append(u.env.Agents, Agent{Cluster: name})
 	}
 	u.env.Clusters = append(u.env.Clusters, info)

@@ -216,7 +216,7 @@ func (s *talk) watch(path, accept string, query ...string) *watcher {
 		values.Set(name, value)
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
-	answer := s.request(ctx, http.MethodGet, path+"?"+values.Encode(), accept, "")
+	answer := s.request(ctx, http.MethodGet, path+"?"+values.Encode(), accept, "") //nolint:bodyclose // close closes it
 	s.say("watch: %d %s", answer.StatusCode, answer.Header.Get("Content-Type"))
 	return &watcher{talk: s, cancel: cancel, answer: answer, decoder: json.NewDecoder(answer.Body)}
 }

@@ -118,25 +118,16 @@ func (p *place) probe(ctx context.Context, a *fakekube.Application) (took []floa
 	for round := 1; ctx.Err() == nil; round++ {
 		began := time.Now()
 		a.Cluster.Touch("replicasets", a.Namespace, a.ReplicaSet())
-		for {
-			is, err := shows(fmt.Sprintf("observedGeneration:%d ", round+1))
-			if ctx.Err() != nil {
-				return took, nil
+		// The time is over when ctx is; what did not show by then is not counted.
+		for is := false; !is && ctx.Err() == nil; _ = sleep(ctx, 5*time.Millisecond) {
+			if is, err = shows(fmt.Sprintf("observedGeneration:%d ", round+1)); is {
+				took = append(took, time.Since(began).Seconds())
 			}
-			if err != nil && time.Since(began) > 10*time.Second {
+			if err != nil && ctx.Err() == nil && time.Since(began) > 10*time.Second {
 				return nil, err
 			}
-			if is {
-				took = append(took, time.Since(began).Seconds())
-				break
-			}
-			if sleep(ctx, 5*time.Millisecond) != nil {
-				return took, nil
-			}
 		}
-		if sleep(ctx, 300*time.Millisecond) != nil {
-			break
-		}
+		_ = sleep(ctx, 300*time.Millisecond)
 	}
 	return took, nil
 }
