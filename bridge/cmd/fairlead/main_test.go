@@ -72,7 +72,7 @@ func TestOperatorsTalkToARealBridge(t *testing.T) {
 		}
 	}
 
-	contains("status", "test-bridge", "sha256:", "PROBLEMS    none", "No agent is connected.")
+	contains("status", "test-bridge", "sha256:", "PROBLEMS     none", "No agent is connected.")
 	var status struct{ Bridge, CaPin string }
 	if err := json.Unmarshal([]byte(contains("status -o json")), &status); err != nil || status.Bridge != "test-bridge" || status.CaPin == "" {
 		t.Errorf("%+v, %v", status, err)
