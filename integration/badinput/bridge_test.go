@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +34,58 @@ func TestBridgeRefusesAConfigurationThatItCannotUse(t *testing.T) {
 	if err := os.WriteFile(key, []byte("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("key file that every user may read", func(t *testing.T) {
+		if err := os.Chmod(key, 0o644); err != nil { //nolint:gosec // that is the point
+			t.Fatal(err)
+		}
+		want(t, ends(t, bridge, "--config", write(t, base)), "keyFile", key, "every user may read it (mode 0644)", "chmod 0600", "defaultMode: 0440")
+		if err := os.Chmod(key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("key file that the bridge may not read", func(t *testing.T) {
+		if os.Getuid() != 0 {
+			t.Skip("needs to run a program as another user, as root")
+		}
+		// Everything but the key is the other user's.
+		theirs, err := os.MkdirTemp("", "unreadable-") // a test's own directory lies in one that is its user's alone
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = os.RemoveAll(theirs) }()
+		if err := os.Chmod(theirs, 0o755); err != nil { //nolint:gosec // the other user's
+			t.Fatal(err)
+		}
+		program, config, owned := filepath.Join(theirs, "fairlead-bridge"), filepath.Join(theirs, "config.yml"), filepath.Join(theirs, "key")
+		if out, err := exec.CommandContext(t.Context(), "cp", bridge, program).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for file, content := range map[string]string{config: strings.ReplaceAll(base, dir+"/key", owned), owned: "AAAA\n"} {
+			mode := os.FileMode(0o644)
+			if file == owned {
+				mode = 0o600
+			}
+			if err := os.WriteFile(file, []byte(content), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const nobody = 65534
+		command := exec.CommandContext(t.Context(), program, "--config", config)
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		out, err := command.CombinedOutput()
+		if err == nil {
+			t.Error("it started")
+		}
+		want(t, string(out), "keyFile", owned, "this process may not read it (it runs as user 65534)", "securityContext.fsGroup")
+	})
+	t.Run("a rule for identities that makes no sense", func(t *testing.T) {
+		text := ends(t, bridge, "--config", write(t, strings.Replace(base, "agents: {", "agents: {serviceAccounts: [{issuer: \"https://i\", subjects: [x], accounts: [a]}], certificates: [{accounts: [a], subject: [\"(\"]}], ", 1)))
+		want(t, text, "agents.serviceAccounts[0]: audience: is not set", "agents.certificates[0]: subject: \"(\" is not a regular expression")
+	})
+	t.Run("given certificates that are half there", func(t *testing.T) {
+		text := ends(t, bridge, "--config", write(t, strings.Replace(base, "agents: {", "agents: {tls: {certFile: /nowhere/tls.crt}, ", 1)))
+		want(t, text, "agents.tls.certFile and agents.tls.keyFile: give both", "/nowhere/tls.crt: no such file")
+	})
 	t.Run("unknown key", func(t *testing.T) {
 		want(t, ends(t, bridge, "--config", write(t, base+"databse: {}\n")), "config.yml:7", "databse", "database")
 	})

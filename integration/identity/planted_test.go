@@ -271,6 +271,7 @@ func (p *place) tables(h *harvest) {
 	rows, err := db.QueryContext(ctx, `SELECT table_name, GROUP_CONCAT(CONCAT('COALESCE(CONVERT(', column_name, ' USING latin1), '''')')) FROM information_schema.columns
  WHERE table_schema = DATABASE() AND data_type IN ('varchar','char','text','longtext','mediumtext','json','blob','longblob','mediumblob','varbinary','binary') GROUP BY table_name`)
 	must(p.t, err)
+	defer func() { _ = rows.Close() }()
 	all := map[string]string{}
 	for rows.Next() {
 		var table, columns string
@@ -278,21 +279,25 @@ func (p *place) tables(h *harvest) {
 		all[table] = columns
 	}
 	must(p.t, rows.Err())
-	_ = rows.Close()
 	for table, columns := range all {
-		content, err := db.QueryContext(ctx, "SELECT CONCAT_WS('|', "+columns+") FROM `"+table+"`") //nolint:gosec // names of the database's own
-		must(p.t, err)
-		for content.Next() {
-			var row []byte
-			must(p.t, content.Scan(&row))
-			h.in("table "+table, row)
-		}
-		must(p.t, content.Err())
-		_ = content.Close()
+		p.table(ctx, h, db, table, columns)
 	}
 	if len(all) < 10 {
 		p.t.Errorf("only %d tables", len(all))
 	}
+}
+
+func (p *place) table(ctx context.Context, h *harvest, db *sql.DB, table, columns string) {
+	p.t.Helper()
+	content, err := db.QueryContext(ctx, "SELECT CONCAT_WS('|', "+columns+") FROM `"+table+"`") //nolint:gosec // names of the database's own
+	must(p.t, err)
+	defer func() { _ = content.Close() }()
+	for content.Next() {
+		var row []byte
+		must(p.t, content.Scan(&row))
+		h.in("table "+table, row)
+	}
+	must(p.t, content.Err())
 }
 
 // processes looks at the arguments of all processes of the machine; the test's own tools pass none on.

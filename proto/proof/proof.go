@@ -101,7 +101,7 @@ var ErrSignature = errors.New("the signature does not fit")
 // Verify checks a signature that Sign made.
 func Verify(c *x509.Certificate, message, signature []byte) error {
 	sum := sha256.Sum256(message)
-	good := false
+	var good bool
 	switch key := c.PublicKey.(type) {
 	case ed25519.PublicKey:
 		good = ed25519.Verify(key, message, signature)

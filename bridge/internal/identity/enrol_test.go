@@ -29,13 +29,13 @@ func TestEnrolmentOnARealServer(t *testing.T) {
 // agents is a bridge's knowledge of agents.
 func agents(t *testing.T, d *storetest.DB) (*identity.Agents, *identity.Tokens) {
 	t.Helper()
-	s, tokens := d.Open(t), (*identity.Tokens)(nil)
+	s := d.Open(t)
 	key, _ := newKey(t)
 	authority, err := identity.LoadAuthority(t.Context(), s, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens = running(t, s)
+	tokens := running(t, s)
 	return identity.NewAgents(identity.AgentsConfig{Tokens: tokens, Authority: func() *identity.Authority { return authority }, Log: slog.New(slog.DiscardHandler)}), tokens
 }
 

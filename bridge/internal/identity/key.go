@@ -243,7 +243,8 @@ func (k *Key) Open(name string, sealed []byte) ([]byte, error) {
 
 // open tries the keys that are known. The lock is held.
 func (k *Key) open(name string, sealed []byte) ([]byte, error) {
-	keys, rest, ids := k.keys, []byte(nil), ""
+	keys, ids := k.keys, ""
+	var rest []byte
 	switch {
 	case len(sealed) > 12 && sealed[0] == sealedWithoutID:
 		rest = sealed[1:]
