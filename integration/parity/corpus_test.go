@@ -60,7 +60,7 @@ func fill(o *unstructured.Unstructured) {
 }
 
 // populate creates the corpus and random objects.
-func populate(ctx context.Context, kubeconfig string, seed uint64) error {
+func populate(ctx context.Context, kubeconfig string, g *generator) error {
 	c, err := golden.OpenCluster(kubeconfig)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func populate(ctx context.Context, kubeconfig string, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	return c.Create(ctx, append(objects, newGenerator(seed).objects(60)...))
+	return c.Create(ctx, append(objects, g.objects(60)...))
 }
 
 // generator makes random objects. Sources of relations (services, ingresses, stateful sets) have annotations, and a selector of several
@@ -189,7 +189,7 @@ func (g *generator) spec(kind string) map[string]any {
 func (g *generator) templateLabels(n string) map[string]any {
 	labels := map[string]any{"n": n, "tier": pick(g, "front", "back", "side")}
 	for range g.IntN(3) {
-		service := strconv.Itoa(1 + g.IntN(60))
+		service := strconv.Itoa(1 + g.IntN(max(60, g.n)))
 		labels["first-"+service] = "yes"
 		if g.IntN(3) > 0 {
 			labels["second-"+service] = "yes"

@@ -2,10 +2,9 @@ package parity
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/fairlead/fairlead/testenv"
 )
 
 // view is one address of Clouddriver's REST API. ACCOUNT in its path is an account's name; without it the view is of all accounts.
@@ -39,22 +36,29 @@ type crawl struct {
 	seen        map[string]bool // by pair and path
 	next        []view
 	counts      map[string]*count
-	differences []string
+	differences map[string]string // by path
 }
 
-// crawled compares the views of the cluster as it is.
-func (s *suite) crawled(t *testing.T) map[string]*count {
+func (s *suite) crawl(t *testing.T) *crawl {
 	t.Helper()
-	c := &crawl{suite: s, seen: map[string]bool{}, counts: map[string]*count{}}
+	c := &crawl{suite: s, seen: map[string]bool{}, counts: map[string]*count{}, differences: map[string]string{}}
 	roots, err := s.roots(t.Context())
 	must(t, err)
 	c.add(roots...)
 	must(t, c.run(t.Context()))
-	for _, text := range c.differences[:min(len(c.differences), 20)] {
-		t.Error(text)
-	}
-	if n := len(c.differences); n > 20 {
-		t.Errorf("and %d more views differ", n-20)
+	return c
+}
+
+// crawled compares the views of the cluster as it is, which all agree.
+func (s *suite) crawled(t *testing.T) map[string]*count {
+	t.Helper()
+	c := s.crawl(t)
+	for i, path := range slices.Sorted(maps.Keys(c.differences)) {
+		if i == 20 {
+			t.Errorf("and %d more views differ", len(c.differences)-i)
+			break
+		}
+		t.Error(c.differences[path])
 	}
 	return c.counts
 }
@@ -79,9 +83,14 @@ func (c *crawl) add(views ...view) {
 // sampled tells whether a view of the second pair's accounts is among those that are compared. What its default kinds look like, the first
 // pair shows; of the views of one account every fourth is enough, and all that custom resources have.
 func sampled(v view) bool {
+	return oneOf(4, 0, v.path) || strings.Contains(v.path, "CronTab") || strings.HasPrefix(v.path, "/search")
+}
+
+// oneOf tells whether a text belongs to part i of n, by its hash.
+func oneOf(n, i int, text string) bool {
 	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(v.path))
-	return hash.Sum32()%4 == 0 || strings.Contains(v.path, "CronTab") || strings.HasPrefix(v.path, "/search")
+	_, _ = hash.Write([]byte(text))
+	return hash.Sum32()%uint32(n) == uint32(i) //nolint:gosec // small
 }
 
 // run compares until no view leads to another one.
@@ -147,7 +156,7 @@ func (c *crawl) judge(v view, p pair, parts [2]any) {
 	}
 	if difference != "" {
 		n.different++
-		c.differences = append(c.differences, fmt.Sprintf("GET %s (- %s, + %s)\n%.3000s", v.path, p.stock, p.agent, difference))
+		c.differences[v.path] += fmt.Sprintf("GET %s (- %s, + %s)\n%.3000s\n", v.path, p.stock, p.agent, difference)
 	}
 }
 
@@ -170,23 +179,6 @@ func empty(part any) bool {
 func (s *suite) projection(account string, shared bool) projection {
 	others := slices.DeleteFunc(s.accounts(), func(other string) bool { return other == account })
 	return projection{account: account, others: others, shared: shared}
-}
-
-// get returns the answer with its status. Numbers are compared by value: what stock Clouddriver caches went through Gson, which writes
-// 3.0 for 3.
-func (s *suite) get(ctx context.Context, path string) (any, error) {
-	var body any
-	err := s.REST().Get(ctx, path, &body)
-	var status *testenv.StatusError
-	switch {
-	case errors.As(err, &status):
-		var said struct{ Error, Message string }
-		_ = json.Unmarshal([]byte(status.Body), &said)
-		return map[string]any{"status": float64(status.Code), "error": said.Error, "message": said.Message}, nil
-	case err != nil:
-		return nil, err
-	}
-	return body, nil
 }
 
 // escape makes an element of a path, or a value of a query, of a name.

@@ -40,7 +40,7 @@ type suite struct {
 	cluster *golden.Cluster
 	db      *sql.DB
 	pairs   []pair
-	seed    uint64
+	*generator
 }
 
 // everything is the name of the second pair.
@@ -56,11 +56,12 @@ var customResources = []any{map[string]any{"kubernetesKind": "CronTab.stable.exa
 // up brings an environment up whose cluster holds the corpus and random objects.
 func up(t *testing.T, version string, seed uint64) *suite {
 	t.Helper()
+	g := newGenerator(seed)
 	env := testenv.UpForTest(t, testenv.Options{
 		Clouddriver: version, Stock: true, Configure: configureClouddriver, ConfigureBridge: configureBridge, ConfigureAgent: configureAgent,
-		Populate: func(ctx context.Context, kubeconfig string) error { return populate(ctx, kubeconfig, seed) },
+		Populate: func(ctx context.Context, kubeconfig string) error { return populate(ctx, kubeconfig, g) },
 	})
-	s := &suite{Env: env, seed: seed, pairs: []pair{
+	s := &suite{Env: env, generator: g, pairs: []pair{
 		{stock: env.Clusters[0].StockAccount, agent: env.Clusters[0].Account},
 		{stock: everything + "-stock", agent: everything, everything: true},
 	}}

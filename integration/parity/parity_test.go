@@ -24,10 +24,19 @@ func TestCachedViewsOfBothAccountsAgree(t *testing.T) {
 			s := up(t, version, seed)
 			rounds := rounds{}
 			t.Run("corpus", func(t *testing.T) {
-				s.settle(t)
+				s.settle(t, true)
 				rounds["corpus"] = s.crawled(t)
 			})
+			t.Run("churn", func(t *testing.T) {
+				s.churn(t)
+				s.settle(t, true)
+				rounds["churn"] = s.crawled(t)
+			})
 			rounds.print(t, s.Clouddriver.Version)
+			t.Run("search by pages", func(t *testing.T) { pages(t, s) })
+			t.Run("what stock Clouddriver errs on", func(t *testing.T) { stockErrs(t, s) })
+			t.Run("cache refresh on demand", func(t *testing.T) { refreshes(t.Context(), t, s) })
+			t.Run("after an operation's task the views show its effect", func(t *testing.T) { fresh(t, s) })
 		})
 	}
 }

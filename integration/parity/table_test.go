@@ -63,6 +63,14 @@ var contentless = map[string]bool{
 	"/kubernetes/loadBalancers": true, // KubernetesLoadBalancerProvider.list is empty
 	"/elasticIps/ACCOUNT":       true,
 	"/search?q":                 true, // the type is mandatory
+	// KubernetesClusterProvider says that it supports clusters without details, and gives these no server groups, of which ClusterController
+	// then finds none.
+	inCluster + "/serverGroups?expand":                               true,
+	inCluster + "/serverGroups/{name}":                               true,
+	inCluster + "/serverGroups/{name}?region":                        true,
+	inCluster + "/{region}/serverGroups/target/{target}":             true,
+	inCluster + "/{region}/serverGroups/target/{target}?onlyEnabled": true,
+	inCluster + "/{region}/serverGroups/target/{target}/{summary}":   true,
 }
 
 func (n *count) add(more count) {

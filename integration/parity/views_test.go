@@ -150,18 +150,23 @@ func ofCluster(i int, app, cluster string) []view {
 	return views
 }
 
+const inCluster = "/applications/{app}/clusters/ACCOUNT/{cluster}/kubernetes"
+
 // targets are what Orca asks clusters for.
 var targets = []string{"current_asg_dynamic", "ancestor_asg_dynamic", "oldest_asg_dynamic", "largest", "fail", "no-such-target"}
 
 // ofServerGroup are the views of a server group in its cluster.
 func ofServerGroup(i int, app, cluster, region, name string) []view {
-	const class = "/applications/{app}/clusters/ACCOUNT/{cluster}/kubernetes"
+	const class = inCluster
 	path := "/applications/" + escape(app) + "/clusters/ACCOUNT/" + escape(cluster) + "/kubernetes"
 	views := []view{
 		{class: class + "/serverGroups/{name}", path: path + "/serverGroups/" + escape(name)},
 		{class: class + "/serverGroups/{name}?region", path: path + "/serverGroups/" + escape(name) + "?region=" + escape(region)},
 	}
-	for _, target := range targets {
+	for i, target := range targets {
+		if !oneOf(len(targets), i, path+name) {
+			continue // none of them has an answer: see contentless
+		}
 		at := path + "/" + escape(region) + "/serverGroups/target/" + target
 		views = append(views,
 			view{class: class + "/{region}/serverGroups/target/{target}", path: at},
