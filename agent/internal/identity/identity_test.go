@@ -22,7 +22,10 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/identity"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// client-go keeps its connections to an API server for the process.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"))
+}
 
 // sign makes the certificate that a bridge would.
 func sign(t *testing.T, request []byte) [][]byte {

@@ -53,7 +53,9 @@ type world struct {
 	service  *session.Service
 	log      *journal
 	metrics  *prometheus.Registry
-	conn     *grpc.ClientConn
+	// authority gives agents certificates, and the bridge what it proves itself with.
+	authority *identity.Authority
+	conn      *grpc.ClientConn
 	// token lets in, tokenID revokes it.
 	token, tokenID string
 }
@@ -82,6 +84,7 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := d.Open(t)
 	w.store = s
+	w.certify(s)
 	limits.Store, limits.Log = s, log
 	writer := cache.New(limits)
 	w.cache = writer
@@ -93,7 +96,7 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Log: log}), Accounts: w.registry, Fences: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Log: log})
+	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Authority: func() *identity.Authority { return w.authority }, Log: log}), Prover: w.prover, Accounts: w.registry, Fences: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Log: log})
 	w.run(writer.Run, w.service.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
 	w.serve()
 	w.until("the registry is complete", w.registry.Complete)
