@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -60,14 +61,18 @@ type source struct {
 
 // read returns the Access as it is now; nil: nothing has changed since the last time. It is called by one goroutine.
 func (s *source) read(ctx context.Context) (*Access, error) {
+	// Before reading: what changes meanwhile looks different the next time.
+	looks := ""
 	if s.spec.Secret == nil {
-		looks := look(s.watched)
-		if looks != "" && looks == s.seen {
+		if looks = look(s.watched); looks != "" && looks == s.seen {
 			return nil, nil //nolint:nilnil // see above
 		}
 	}
 	access, files, err := s.load(ctx)
-	s.watched, s.seen = files, look(files)
+	if !slices.Equal(files, s.watched) {
+		looks = ""
+	}
+	s.watched, s.seen = files, looks
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.spec, err)
 	}
