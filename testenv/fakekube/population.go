@@ -108,10 +108,11 @@ func owner(kind, name, uid string) string {
 
 const hashLabel = `,"pod-template-hash":"5d4f8c7b9"`
 
-// containers fills an object up to the size that is wanted with what its container has in its environment; rest bytes follow.
-func (a *Application) containers(to []byte, begin, rest int) []byte {
+// containers fills an object up to the size that is wanted with what its container has in its environment; rest bytes follow. Views show the
+// release, as a part of the image's name.
+func (a *Application) containers(to []byte, begin, rest, release int) []byte {
 	to = fmt.Appendf(to, `"containers":[{"name":"main","image":"registry.example.com/team/%s:1.42.%d","imagePullPolicy":"IfNotPresent","ports":[{"name":"http","containerPort":8080,"protocol":"TCP"}],`+
-		`"resources":{"limits":{"memory":"512Mi"},"requests":{"cpu":"100m","memory":"256Mi"}},"terminationMessagePath":"/dev/termination-log","env":[`, a.Name, len(a.Name))
+		`"resources":{"limits":{"memory":"512Mi"},"requests":{"cpu":"100m","memory":"256Mi"}},"terminationMessagePath":"/dev/termination-log","env":[`, a.Name, release)
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(a.Name))
 	for i := 0; len(to)-begin < a.bytes+managedBytes-rest; i++ {
@@ -132,7 +133,7 @@ func (a *Application) pod(to []byte, s State) []byte {
 	begin := len(to)
 	to = a.object(to, s, hashLabel, owner("ReplicaSet", a.ReplicaSet(), a.replicaSet))
 	to = append(to, `"spec":{"nodeName":"node-7","restartPolicy":"Always","serviceAccountName":"default",`...)
-	to = a.containers(to, begin, 900)
+	to = a.containers(to, begin, 900, 0)
 	return fmt.Appendf(to, `},"status":{"phase":"Running","hostIP":"10.0.0.7","podIP":"10.1.2.3","startTime":"2026-01-02T03:04:05Z","qosClass":"Burstable",`+
 		`"conditions":[{"type":"Initialized","status":"True","lastTransitionTime":"2026-01-02T03:04:05Z"},{"type":"Ready","status":"True","lastTransitionTime":"2026-01-02T03:04:05Z"},`+
 		`{"type":"ContainersReady","status":"True","lastTransitionTime":"2026-01-02T03:04:05Z"},{"type":"PodScheduled","status":"True","lastTransitionTime":"2026-01-02T03:04:05Z"}],`+
@@ -150,7 +151,7 @@ func (a *Application) workload(ownerUID string, pods int) Template {
 		begin := len(to)
 		to = a.object(to, s, labels, owner("Deployment", a.Name, ownerUID))
 		to = fmt.Appendf(to, `"spec":{"replicas":%d,"selector":{"matchLabels":{"app":%q%s}},"template":{"metadata":{"labels":{"app":%q%s}},"spec":{`, pods, a.Name, labels, a.Name, labels)
-		to = a.containers(to, begin, 300)
+		to = a.containers(to, begin, 300, s.Round)
 		return fmt.Appendf(to, `}}},"status":{"replicas":%d,"readyReplicas":%d,"availableReplicas":%d,"observedGeneration":%d}}`, pods, pods, pods, s.Round+1)
 	}
 }

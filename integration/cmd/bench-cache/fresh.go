@@ -109,18 +109,18 @@ func (p *place) churn(ctx context.Context, applications []*fakekube.Application,
 func (p *place) probe(ctx context.Context, a *fakekube.Application) (took []float64, err error) {
 	path := "/applications/" + a.Name + "/serverGroups/" + a.Cluster.Name + "/" + a.Namespace + "/replicaSet%20" + a.ReplicaSet()
 	shows := func(text string) (bool, error) {
-		var view struct{ Manifest map[string]any }
+		var view struct{ BuildInfo struct{ Images []string } }
 		if err := p.env.REST().Get(ctx, path, &view); err != nil {
 			return false, err
 		}
-		return strings.Contains(fmt.Sprint(view.Manifest["status"]), text), nil
+		return strings.HasSuffix(strings.Join(view.BuildInfo.Images, ","), text), nil
 	}
 	for round := 1; ctx.Err() == nil; round++ {
 		began := time.Now()
 		a.Cluster.Touch("replicasets", a.Namespace, a.ReplicaSet())
 		// The time is over when ctx is; what did not show by then is not counted.
 		for is := false; !is && ctx.Err() == nil; _ = sleep(ctx, 5*time.Millisecond) {
-			if is, err = shows(fmt.Sprintf("observedGeneration:%d ", round+1)); is {
+			if is, err = shows(fmt.Sprintf(".%d", round)); is {
 				took = append(took, time.Since(began).Seconds())
 			}
 			if err != nil && ctx.Err() == nil && time.Since(began) > 10*time.Second {

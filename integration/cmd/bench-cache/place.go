@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 	_ "github.com/go-sql-driver/mysql" // the database
 
+	"github.com/fairlead/fairlead/proto/cats"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
 	"github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1/adminv1connect"
 	"github.com/fairlead/fairlead/testenv"
@@ -35,9 +37,6 @@ type place struct {
 	agentProfiles string
 	end           []func() error
 }
-
-// kinds are those that are cached by default, each of which every fake cluster has.
-const kinds = 10
 
 // newPlace brings an environment up with so many accounts; fill puts objects in their clusters before that.
 func (b *bench) newPlace(ctx context.Context, accounts int, clouddriver string, fill func(i int, c *fakekube.Cluster)) (*place, error) {
@@ -133,7 +132,14 @@ func (p *place) objects() (n int) {
 
 // awaitLive waits until the rows of every account agree with its cluster.
 func (p *place) awaitLive(ctx context.Context) error {
-	return p.await(ctx, "up to date", func(a *adminv1.Account) bool { return len(a.GetKindsLive()) >= kinds && len(a.GetKindsPending()) == 0 })
+	return p.await(ctx, "up to date", func(a *adminv1.Account) bool {
+		for _, kind := range cats.DefaultTypes() {
+			if !slices.Contains(a.GetKindsLive(), string(kind)) {
+				return false
+			}
+		}
+		return len(a.GetKindsPending()) == 0
+	})
 }
 
 // awaitConnected waits until a session of each account has its caching.
