@@ -128,7 +128,7 @@ func TestCancelledOperationStopsThoughItsOutputWaits(t *testing.T) {
 	ops.say(&linkv1.OperationDown{Id: "op", Frame: &linkv1.OperationDown_Cancel{Cancel: &linkv1.Cancel{Reason: "nobody waits"}}})
 	// The output that was kept is told first, as far as there is credit for it.
 	ops.say(&linkv1.OperationDown{Id: "op", Frame: &linkv1.OperationDown_OutputCredit{OutputCredit: 8 << 20}})
-	if o := until(t, "the outcome", ops.up, ended("op")).GetOutcome(); o.GetReason() != "stopped" {
+	if o := until(t, "the outcome", ops.up, ended("op")).GetOutcome(); o.GetState() != linkv1.Outcome_STATE_CANCELLED || o.GetReason() != "nobody waits" {
 		t.Errorf("outcome %v", o)
 	}
 }
