@@ -253,7 +253,8 @@ func deleteCacheLinks(ctx context.Context, tx *sql.Tx, t *TableChange, result *C
 	return nil
 }
 
-// EnsureTables makes tables that are missing like Clouddriver's templates. Names that end in "_rel" are tables of links.
+// EnsureTables makes tables that are missing like Clouddriver's templates. Names that end in "_rel" are tables of links. Before
+// Clouddriver has finished its templates the error is ErrNoTable.
 func (s *Store) EnsureTables(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		template := rowTemplate
@@ -263,6 +264,9 @@ func (s *Store) EnsureTables(ctx context.Context, names ...string) error {
 		// Asked first, so that a user without the right to create tables can write to those that are there.
 		_, err := s.db.ExecContext(ctx, "SELECT 1 FROM "+quote(name)+" LIMIT 0")
 		if IsNoTable(err) {
+			if err = s.templatesDone(ctx); err != nil {
+				return fmt.Errorf("make table %s: %w", name, err)
+			}
 			_, err = s.db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+quote(name)+" LIKE "+quote(template))
 		}
 		if err != nil {

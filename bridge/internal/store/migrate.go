@@ -88,21 +88,25 @@ const (
 // WaitForTemplates waits until Clouddriver has made the templates of its cache tables, and has done everything to them that its
 // migrations do.
 func (s *Store) WaitForTemplates(ctx context.Context) error {
-	return s.persist(ctx, "Clouddriver's cats_v1 template tables (Clouddriver makes them when it starts for the first time)", func(ctx context.Context) error {
-		for _, name := range []string{rowTemplate, linkTemplate} {
-			found, err := s.tableExists(ctx, name)
-			if err != nil {
-				return err
-			}
-			if !found {
-				return fmt.Errorf("table %s: %w", name, ErrNoTable)
-			}
+	return s.persist(ctx, "Clouddriver's cats_v1 template tables (Clouddriver makes them when it starts for the first time)", s.templatesDone)
+}
+
+// templatesDone returns ErrNoTable while tables of the cache cannot be made.
+func (s *Store) templatesDone(ctx context.Context) error {
+	for _, name := range []string{rowTemplate, linkTemplate} {
+		found, err := s.tableExists(ctx, name)
+		if err != nil {
+			return err
 		}
-		if done, err := s.indexExists(ctx, rowTemplate, lastIndex); err != nil || !done {
-			return errors.Join(err, fmt.Errorf("table %s has no index %s yet: Clouddriver's migrations are under way", rowTemplate, lastIndex))
+		if !found {
+			return fmt.Errorf("table %s: %w", name, ErrNoTable)
 		}
-		return nil
-	})
+	}
+	done, err := s.indexExists(ctx, rowTemplate, lastIndex)
+	if err == nil && !done {
+		err = fmt.Errorf("table %s is not as Clouddriver needs it yet, its migrations are under way: %w", rowTemplate, ErrNoTable)
+	}
+	return err
 }
 
 // persist calls f until it succeeds or ctx ends.

@@ -388,10 +388,16 @@ func awaitTemplates(t *testing.T, d *storetest.DB) {
 	if err := s.WaitForTemplates(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("while Clouddriver's migrations are under way: %v", err)
 	}
+	if err := s.EnsureTables(t.Context(), "cats_v1_early", "cats_v1_early_rel"); !errors.Is(err, store.ErrNoTable) {
+		t.Fatalf("a table is made like a template that is not finished: %v", err)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.WaitForTemplates(t.Context()) }()
 	d.Exec(t, "CREATE INDEX application_idx ON cats_v1_resource_template (application)")
 	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := s.EnsureTables(t.Context(), "cats_v1_early", "cats_v1_early_rel"); err != nil {
 		t.Error(err)
 	}
 }
