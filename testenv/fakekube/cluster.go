@@ -29,6 +29,8 @@ type Cluster struct {
 	created int
 	// bookmarks is the pause between a watch's bookmarks.
 	bookmarks time.Duration
+	// asked counts requests by verb and plural.
+	asked map[[2]string]int
 }
 
 // firstVersion of a cluster. It differs from cluster to cluster, so that it shows when one is taken for another.
@@ -39,7 +41,7 @@ func firstVersion(name string) int64 {
 
 func newCluster(f *Fleet, name string) *Cluster {
 	// A real API server sends a bookmark about every minute.
-	c := &Cluster{Name: name, fleet: f, version: firstVersion(name), bookmarks: time.Minute, faults: newFaults()}
+	c := &Cluster{Name: name, fleet: f, version: firstVersion(name), bookmarks: time.Minute, asked: map[[2]string]int{}, faults: newFaults()}
 	for _, r := range builtIn() {
 		c.kinds = append(c.kinds, newKind(r, c.version))
 	}
@@ -89,6 +91,13 @@ func (c *Cluster) Compact() {
 	for _, k := range c.kinds {
 		k.forget(c.version)
 	}
+}
+
+// Asked is how many requests of a verb ("list", "watch", …) there were for a kind, each page of a list counted.
+func (c *Cluster) Asked(verb, plural string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked[[2]string{verb, plural}]
 }
 
 // Version is the resourceVersion of the last change.

@@ -39,6 +39,9 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, path string, con
 	}
 	c.mu.Lock()
 	k := c.find(ask.groupVersion, ask.plural)
+	if k != nil {
+		c.asked[[2]string{ask.verb, ask.plural}]++
+	}
 	c.mu.Unlock()
 	switch {
 	case k == nil && !c.hasGroup(ask.groupVersion):

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
+	kjson "sigs.k8s.io/json"
 )
 
 // few is up to how many objects are read one by one: a listing of a page costs about as much as that.
@@ -35,6 +36,9 @@ func (c *Cluster) Fetch(ctx context.Context, t cats.Type, keys []cats.Key, each 
 	}
 	return f.many(ctx, keys)
 }
+
+// errAllFound ends a listing of which the rest is not wanted.
+var errAllFound = errors.New("all objects were found")
 
 type fetch struct {
 	cluster *Cluster
@@ -94,25 +98,10 @@ func (f *fetch) many(ctx context.Context, keys []cats.Key) error {
 	}
 	for namespace, keys := range wanted {
 		src := source{client: f.client, mapping: f.mapping, namespace: namespace}
-		_, _, err := src.list(ctx, func() {}, func(raw []byte) error {
-			object, err := decodeForInventory(raw, f.mapping.GroupVersionKind)
-			if err != nil {
-				return nil //nolint:nilerr // not one of the keys, or reported as missing below
-			}
-			found, err := cats.KeyOf(object)
-			if err != nil {
-				return nil //nolint:nilerr // as above
-			}
-			key, ok := keys[found.Path()]
-			if !ok {
-				return nil
-			}
-			delete(keys, found.Path())
-			if !f.filter.shows(object) {
-				return f.each(key, nil, ErrHidden)
-			}
-			return f.each(key, object, nil)
-		})
+		_, _, err := src.list(ctx, func() {}, func(raw []byte) error { return f.pick(keys, raw) })
+		if errors.Is(err, errAllFound) {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("list %s again: %w", f.mapping.Resource.Resource, err)
 		}
@@ -124,4 +113,36 @@ func (f *fetch) many(ctx context.Context, keys []cats.Key) error {
 		}
 	}
 	return nil
+}
+
+// pick hands one object of a listing on if it is wanted, and takes it from those that are. Most may not be: their names are read, no more.
+func (f *fetch) pick(keys map[string]cats.Key, raw []byte) error {
+	var named struct {
+		Metadata struct {
+			Namespace string `json:"namespace"`
+			Name      string `json:"name"`
+		} `json:"metadata"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &named); err != nil {
+		return nil //nolint:nilerr // not one of the keys, or reported as missing afterwards
+	}
+	path := cats.Key{Scope: named.Metadata.Namespace, Name: named.Metadata.Name}.Path()
+	key, ok := keys[path]
+	if !ok {
+		return nil
+	}
+	object, err := decodeForInventory(raw, f.mapping.GroupVersionKind)
+	if err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	delete(keys, path)
+	if f.filter.shows(object) {
+		err = f.each(key, object, nil)
+	} else {
+		err = f.each(key, nil, ErrHidden)
+	}
+	if err == nil && len(keys) == 0 {
+		return errAllFound
+	}
+	return err
 }

@@ -126,7 +126,7 @@ type running struct {
 
 // fetchKeys is how many objects one fetch reads. More than a few are read by listing their kind, so many fetches of few objects would list
 // a large kind over and over.
-const fetchKeys = 5000
+const fetchKeys = 20_000
 
 // New checks the configuration. It opens nothing.
 func New(cfg Config, accounts []Account) (*Session, error) {
