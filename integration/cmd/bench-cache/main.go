@@ -65,7 +65,7 @@ func main() {
 	flag.DurationVar(&s.steps, "fresh.time", 30*time.Second, "how long each rate is kept")
 	flag.IntVar(&s.replicas, "replace.replicas", 1000, "pods of the replica set of figure replace")
 	flag.StringVar(&s.memory, "memory.objects", "1x10000,1x100000,20x5000", "accounts × objects of each for figure memory")
-	flag.DurationVar(&s.settle, "memory.settle", time.Minute, "how long an agent is left alone before its memory is read")
+	flag.DurationVar(&s.settle, "memory.settle", 4*time.Minute, "how long an agent is left alone before its memory is read: Go collects at least every two minutes")
 	flag.IntVar(&s.readAccounts, "reads.accounts", 100, "accounts of figure reads")
 	flag.IntVar(&s.readGroups, "reads.groups", 10_000, "server groups over all of them")
 	flag.IntVar(&s.reads, "reads.rounds", 20, "requests of each view")

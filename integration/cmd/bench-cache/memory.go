@@ -63,8 +63,8 @@ func (b *bench) agentMemory(ctx context.Context, accounts, objects int) (steady,
 	if err := sleep(ctx, b.settle); err != nil {
 		return 0, 0, err
 	}
-	if err := p.heap(ctx, fmt.Sprintf("memory-%dx%d", accounts, objects)); err != nil {
+	if steady, peak, err = resident(p.env.Agents[0].PID); err != nil {
 		return 0, 0, err
 	}
-	return resident(p.env.Agents[0].PID)
+	return steady, peak, p.heap(ctx, fmt.Sprintf("memory-%dx%d", accounts, objects))
 }

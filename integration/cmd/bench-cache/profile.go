@@ -45,12 +45,12 @@ func (p *place) profile(name string, lasts time.Duration) (wait func()) {
 	return taken.Wait
 }
 
-// heap notes what the agent holds.
+// heap notes what the agent holds, after a collection.
 func (p *place) heap(ctx context.Context, name string) error {
 	if p.agentProfiles == "" {
 		return nil
 	}
-	return p.fetch(ctx, "heap", name+".heap")
+	return p.fetch(ctx, "heap?gc=1", name+".heap")
 }
 
 func (p *place) fetch(ctx context.Context, what, name string) error {
