@@ -78,7 +78,12 @@ func reads(ctx context.Context, b *bench) (err error) {
 // read asks for each view so often, taking turns.
 func (p *place) read(ctx context.Context, rounds int) (map[string][]float64, error) {
 	took := map[string][]float64{}
-	for range rounds {
+	said := time.Now()
+	for round := range rounds {
+		if time.Since(said) > 10*time.Second {
+			p.bench.tell("%d of %d rounds", round, rounds)
+			said = time.Now()
+		}
 		for _, view := range views() {
 			began := time.Now()
 			var answer json.RawMessage
