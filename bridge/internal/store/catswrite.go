@@ -129,12 +129,13 @@ func applyRows(ctx context.Context, tx *sql.Tx, t *TableChange, result *CacheRes
 	})
 }
 
-// nextRuns tells how many deletions come before the first put, and then how many puts before the next deletion.
+// nextRuns tells how many deletions come before the first put, and then how many puts before the next deletion. A row that goes to make
+// room for one that is equal under the collation goes first, whatever their order in bytes: put first, the new one would become the old one.
 func nextRuns(gone, put []Row) (deletes, puts int) {
-	for deletes < len(gone) && (len(put) == 0 || compareRows(gone[deletes], put[0]) <= 0) {
+	for deletes < len(gone) && (len(put) == 0 || compareKeys(gone[deletes], put[0]) <= 0) {
 		deletes++
 	}
-	for puts < len(put) && (deletes == len(gone) || compareRows(put[puts], gone[deletes]) < 0) {
+	for puts < len(put) && (deletes == len(gone) || compareKeys(put[puts], gone[deletes]) < 0) {
 		puts++
 	}
 	return deletes, puts

@@ -11,7 +11,12 @@ import (
 // transaction may lose a deadlock, and runs again.
 func compareRows(a, b Row) int {
 	// Of ids that are equal to the server the first in byte order is the one that is stored.
-	return cmp.Or(compareCollated(a.ID, b.ID), compareCollated(a.Agent, b.Agent), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Agent, b.Agent))
+	return cmp.Or(compareKeys(a, b), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Agent, b.Agent))
+}
+
+// compareKeys is compareRows without that: rows of which the table can hold only one are equal.
+func compareKeys(a, b Row) int {
+	return cmp.Or(compareCollated(a.ID, b.ID), compareCollated(a.Agent, b.Agent))
 }
 
 // collationOrder is ASCII in the collation's order; the letters follow.

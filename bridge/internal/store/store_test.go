@@ -34,6 +34,7 @@ func TestStoreOnARealServer(t *testing.T) {
 		"operations are kept, listed and forgotten":                                     history,
 		"the plans of hot statements use the indexes that they name":                    plans,
 		"rows are written in the order of the server's collation":                       collated,
+		"a row makes room for one that is equal under the collation":                    makesRoom,
 		"a wait for templates ends when Clouddriver makes them":                         awaitTemplates,
 		"a server that refuses what a row holds is told from one that may accept later": classification,
 	} {
@@ -399,6 +400,36 @@ func awaitTemplates(t *testing.T, d *storetest.DB) {
 	}
 	if err := s.EnsureTables(t.Context(), "cats_v1_early", "cats_v1_early_rel"); err != nil {
 		t.Error(err)
+	}
+}
+
+func makesRoom(t *testing.T, d *storetest.DB) {
+	s, ctx := d.Open(t), t.Context()
+	if err := s.EnsureTables(ctx, "cats_v1_applications", "cats_v1_applications_rel"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Attach(ctx, "a", "i", 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, shared := range []bool{false, true} {
+		for _, pair := range [][2]string{{"admin", "Admin"}, {"Admin", "admin"}, {"straße", "STRASSE"}, {"жук", "Жук"}, {"Жук", "жук"}} {
+			old, now := store.Row{ID: pair[0], Agent: "a"}, store.Row{ID: pair[1], Agent: "a"}
+			between := store.Row{ID: "b", Agent: "a"}
+			for _, change := range []store.TableChange{
+				{Put: []store.Row{old}},
+				{Delete: []store.Row{old}, Put: []store.Row{between, now}},
+			} {
+				change.Rows, change.Folds, change.Shared = "cats_v1_applications", true, shared
+				result, err := s.WriteCache(ctx, []store.Fence{{Account: "a", Holder: "i", Epoch: 1}}, func(map[string]bool) []store.TableChange { return []store.TableChange{change} })
+				if err != nil || len(result.Collided) > 0 {
+					t.Errorf("shared %v, %v: %v, collided %v", shared, pair, err, result.Collided)
+				}
+			}
+			if d.Count(t, "cats_v1_applications", "BINARY id = ?", now.ID) != 1 {
+				t.Errorf("shared %v: %s is not there after %s made room", shared, pair[1], pair[0])
+			}
+			d.Exec(t, "DELETE FROM cats_v1_applications")
+		}
 	}
 }
 
