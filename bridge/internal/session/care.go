@@ -37,10 +37,18 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// Removed has all sessions let go of an account that is being removed.
+// Removed has all sessions let go of an account that is being removed. One that is released stays declared, and is refused: its agent
+// says it only once, and resuming has the session ask again.
 func (s *Service) Removed(account string) {
+	_, released := s.cfg.Accounts.Released()[account]
 	for _, e := range s.all() {
-		e.step(func(now time.Time) { e.core.Removed(now, account) })
+		e.step(func(now time.Time) {
+			if released {
+				e.core.Reconsider(now)
+				return
+			}
+			e.core.Removed(now, account)
+		})
 	}
 }
 

@@ -206,6 +206,28 @@ func released(t *testing.T, d *storetest.DB, _ int) {
 	w.until("what was polled has gone", func() bool { return d.Count(t, "cats_v1_pod", "body = '{}'") == 0 })
 }
 
+// resumed takes an account back in the session that had it before, the only one that there is.
+func resumed(t *testing.T, d *storetest.DB, _ int) {
+	w := newWorld(t, d, "b", cache.Options{})
+	m := newMirror(w, "a", everything()...)
+	m.put(workload("web", 3)...)
+	m.agrees("at first")
+	before := m.lastEpoch()
+	w.tells.Store(true)
+	if _, found, err := w.registry.Release(t.Context(), "a"); err != nil || !found {
+		t.Fatal(found, err)
+	}
+	w.until("the agent was told", func() bool { return strings.Contains(m.refusal(), "accounts resume a") })
+	stockRow(t, d, "a", "KubernetesCoreCachingAgent[1/2]", "pod", "of-stock")
+	m.put(workload("web", 6)...)
+	if found, err := w.registry.Resume(t.Context(), "a"); err != nil || !found {
+		t.Fatal(found, err)
+	}
+	w.until("the agent has it again", func() bool { return m.lastEpoch() > before })
+	m.agrees("after it was resumed")
+	w.until("what was polled has gone", func() bool { return d.Count(t, "cats_v1_pod", "agent LIKE '%/2]'") == 0 })
+}
+
 // removed takes an account out that its agent still serves.
 func removed(t *testing.T, d *storetest.DB, _ int) {
 	w := newWorld(t, d, "b", cache.Options{})

@@ -8,8 +8,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -127,11 +129,7 @@ func (w *world) challenged(t *testing.T, nonce []byte) (*agent, *linkv1.Challeng
 // certify gives a world its authority.
 func (w *world) certify(s identity.Secrets) {
 	w.t.Helper()
-	file := filepath.Join(w.t.TempDir(), "key")
-	if err := identity.CreateKey(file); err != nil {
-		w.t.Fatal(err)
-	}
-	key, err := identity.ReadKey(file)
+	key, err := worldKey()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -139,5 +137,19 @@ func (w *world) certify(s identity.Secrets) {
 		w.t.Fatal(err)
 	}
 }
+
+// worldKey is one for all worlds: bridges of one database have the same.
+var worldKey = sync.OnceValues(func() (*identity.Key, error) {
+	dir, err := os.MkdirTemp("", "fairlead-key-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "key")
+	if err := identity.CreateKey(file); err != nil {
+		return nil, err
+	}
+	return identity.ReadKey(file)
+})
 
 func (w *world) prover() (*tls.Certificate, error) { return w.authority.Certificate([]string{"b"})() }

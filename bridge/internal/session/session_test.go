@@ -37,6 +37,7 @@ func TestSessionsOnARealServer(t *testing.T) {
 		{"a database restored from an hour ago is healed, and no writer of that hour comes through", restore},
 		{"rows of polling go once the snapshot is complete, and again when a late poll brings them", takeover},
 		{"a released account is polling's until it is resumed", released},
+		{"a resumed account goes to the session that had it", resumed},
 		{"an account that is removed while its agent serves it comes back whole", removed},
 		{"a resync on demand looks at bodies and waits until all agrees", resynced},
 		{"a session ends and routing goes on while the cache is full and the database stands still", standstill},

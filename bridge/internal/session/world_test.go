@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,9 @@ func (w *world) sleepChecks() { time.Sleep(5 * checkInterval) }
 
 // world is a bridge's session service with everything real behind it: database, registry, tokens, cache, router.
 type world struct {
+	// tells has sessions hear of accounts that are removed or released, as in a bridge.
+	tells atomic.Bool
+
 	t        *testing.T
 	db       *storetest.DB
 	tokens   *identity.Tokens
@@ -88,7 +92,12 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	limits.Store, limits.Log = s, log
 	writer := cache.New(limits)
 	w.cache = writer
-	w.registry = accounts.New(accounts.Options{Store: s, Remover: writer, Bridge: name, Version: "1", ApplicationsTable: "cats_v1_applications", Log: log})
+	w.registry = accounts.New(accounts.Options{Store: s, Remover: writer, Bridge: name, Version: "1", ApplicationsTable: "cats_v1_applications",
+		Leaving: func(account string) {
+			if w.tells.Load() {
+				w.service.Removed(account)
+			}
+		}, Log: log})
 	w.tokens = identity.NewTokens(s, log)
 	history := operations.NewHistory(s, name, time.Hour, log)
 	var err error
