@@ -236,12 +236,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// tries counts the operations on record with an outcome.
+// tries counts the creations on record with an outcome. Reads are left out: those of a case before that the agent had no time to end are "unknown" too.
 func (w *world) tries(t *testing.T, outcome string) int {
 	t.Helper()
 	client, err := w.env.Bridges[0].AdminClient()
 	must(t, err)
-	response, err := client.ListOperations(t.Context(), connect.NewRequest(&adminv1.ListOperationsRequest{Account: w.account, Outcome: outcome, Limit: 1000}))
+	response, err := client.ListOperations(t.Context(), connect.NewRequest(&adminv1.ListOperationsRequest{Account: w.account, Verb: "create", Outcome: outcome, Limit: 1000}))
 	must(t, err)
 	return len(response.Msg.GetOperations())
 }
