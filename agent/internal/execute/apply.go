@@ -188,7 +188,7 @@ func (r *run) applyOptions(op *linkv1.Apply, serverSide, force bool, diagnostics
 		return nil, err
 	}
 	o.Recorder = recorder(op.GetChangeCause())
-	o.OpenAPIV3Root = schemaRoot{account: r.schemas, client: r.Client}
+	o.OpenAPIV3Root = schemaRoot{ctx: r.ctx, account: r.schemas, client: r.Client}
 	o.OpenAPIGetter = noOpenAPIv2{}
 	return o, nil
 }

@@ -48,7 +48,7 @@ func New(c *cluster.Cluster, o Options) *Executor {
 	if o.Schemas == nil {
 		o.Schemas = NewSchemas()
 	}
-	return &Executor{cluster: c, schemas: &accountSchemas{store: o.Schemas, seen: map[string]digest{}}, log: o.Log.With("account", c.Name()), policy: o.ServerSide}
+	return &Executor{cluster: c, schemas: newAccountSchemas(o.Schemas), log: o.Log.With("account", c.Name()), policy: o.ServerSide}
 }
 
 // run is one operation under way.

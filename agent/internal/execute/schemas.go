@@ -31,6 +31,9 @@ type digest [sha256.Size]byte
 // Schemas holds what API servers say about the structure of their kinds, which apply needs to merge lists. Documents are
 // shared by their content, which each account reads itself: one that was told a false document cannot pass it to others.
 type Schemas struct {
+	// parsing comes before mu.
+	parsing sync.Mutex
+
 	mu       sync.Mutex
 	byDigest map[digest]*keptSchema
 	// clock counts uses, so that the least recently used one goes.
@@ -74,9 +77,28 @@ func (s *Schemas) put(d digest, document *spec3.OpenAPI) {
 	}
 }
 
+// parse returns the document with a content. One is parsed at a time: it takes several times its size meanwhile, and those who come together
+// mostly want the same.
+func (s *Schemas) parse(content []byte) (*spec3.OpenAPI, digest, error) {
+	d := sha256.Sum256(content)
+	s.parsing.Lock()
+	defer s.parsing.Unlock()
+	if document := s.get(d); document != nil {
+		return document, d, nil
+	}
+	document := &spec3.OpenAPI{}
+	if err := json.Unmarshal(content, document); err != nil {
+		return nil, d, err
+	}
+	s.put(d, document)
+	return document, d, nil
+}
+
 // accountSchemas is one account's way into the store.
 type accountSchemas struct {
 	store *Schemas
+	// reading is full while an operation reads what the API server says; the others of the account wait for what it finds.
+	reading chan struct{}
 
 	mu sync.Mutex
 	// index: where each group and version's document is, by "apis/apps/v1"; the place holds a hash of the content.
@@ -86,8 +108,34 @@ type accountSchemas struct {
 	seen map[string]digest
 }
 
+func newAccountSchemas(store *Schemas) *accountSchemas {
+	return &accountSchemas{store: store, reading: make(chan struct{}, 1), seen: map[string]digest{}}
+}
+
+// known returns the place of a group and version's document, if the index is not too old, and the document, if it is kept.
+func (a *accountSchemas) known(gv schema.GroupVersion) (place string, document *spec3.OpenAPI) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if time.Since(a.read) >= indexAge {
+		return "", nil
+	}
+	place = a.index[indexName(gv)]
+	if d, seen := a.seen[place]; seen {
+		document = a.store.get(d)
+	}
+	return place, document
+}
+
+func indexName(gv schema.GroupVersion) string {
+	if gv.Group == "" {
+		return "api/" + gv.Version
+	}
+	return "apis/" + gv.String()
+}
+
 // schemaRoot shows an account's documents to kubectl's library, read through the operation's client.
 type schemaRoot struct {
+	ctx     context.Context // the operation's
 	account *accountSchemas
 	client  *cluster.Client
 }
@@ -96,31 +144,33 @@ var _ openapi3.Root = schemaRoot{}
 
 // GVSpec returns the document of a group and version.
 func (r schemaRoot) GVSpec(gv schema.GroupVersion) (*spec3.OpenAPI, error) {
-	place, err := r.place(gv)
-	if err != nil {
-		return nil, err
-	}
 	a := r.account
-	a.mu.Lock()
-	d, seen := a.seen[place]
-	a.mu.Unlock()
-	if seen {
-		if document := a.store.get(d); document != nil {
-			return document, nil
+	if _, document := a.known(gv); document != nil {
+		return document, nil
+	}
+	select {
+	case a.reading <- struct{}{}:
+		defer func() { <-a.reading }()
+	case <-r.ctx.Done():
+		return nil, context.Cause(r.ctx)
+	}
+	place, document := a.known(gv) // by now
+	if place == "" {
+		if err := r.find(gv); err != nil {
+			return nil, err
 		}
+		place, document = a.known(gv)
+	}
+	if document != nil {
+		return document, nil
 	}
 	content, err := r.download(place)
 	if err != nil {
 		return nil, err
 	}
-	d = sha256.Sum256(content)
-	document := a.store.get(d)
-	if document == nil {
-		document = &spec3.OpenAPI{}
-		if err := json.Unmarshal(content, document); err != nil {
-			return nil, fmt.Errorf("OpenAPI document of %s: %w", gv, err)
-		}
-		a.store.put(d, document)
+	document, d, err := a.store.parse(content)
+	if err != nil {
+		return nil, fmt.Errorf("OpenAPI document of %s: %w", gv, err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -128,33 +178,22 @@ func (r schemaRoot) GVSpec(gv schema.GroupVersion) (*spec3.OpenAPI, error) {
 	return document, nil
 }
 
-// place finds a document in the index, which is read again when it is old or lacks the group.
-func (r schemaRoot) place(gv schema.GroupVersion) (string, error) {
-	name := "apis/" + gv.String()
-	if gv.Group == "" {
-		name = "api/" + gv.Version
-	}
-	a := r.account
-	a.mu.Lock()
-	place, found := a.index[name]
-	fresh := time.Since(a.read) < indexAge
-	a.mu.Unlock()
-	if found && fresh {
-		return place, nil
-	}
+// find reads the index again, which is old or lacks the group and version.
+func (r schemaRoot) find(gv schema.GroupVersion) error {
 	asked := time.Now()
 	content, err := r.download("/openapi/v3")
 	if err != nil {
-		return "", fmt.Errorf("index of OpenAPI documents: %w", err)
+		return fmt.Errorf("index of OpenAPI documents: %w", err)
 	}
 	var list handler3.OpenAPIV3Discovery
 	if err := json.Unmarshal(content, &list); err != nil {
-		return "", fmt.Errorf("index of OpenAPI documents: %w", err)
+		return fmt.Errorf("index of OpenAPI documents: %w", err)
 	}
 	index := map[string]string{}
 	for name, d := range list.Paths {
 		index[name] = d.ServerRelativeURL
 	}
+	a := r.account
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.index, a.read = index, asked
@@ -163,11 +202,10 @@ func (r schemaRoot) place(gv schema.GroupVersion) (string, error) {
 			delete(a.seen, place)
 		}
 	}
-	place, found = index[name]
-	if !found {
-		return "", fmt.Errorf("the API server has no OpenAPI document of %s", gv)
+	if index[indexName(gv)] == "" {
+		return fmt.Errorf("the API server has no OpenAPI document of %s", gv)
 	}
-	return place, nil
+	return nil
 }
 
 func contains(index map[string]string, place string) bool {
