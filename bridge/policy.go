@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"strings"
 
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
@@ -81,6 +82,10 @@ func names(kinds []string, qualified string) bool {
 		}
 	}
 	return false
+}
+
+func (p pluginAccounts) HoldNew(ctx context.Context, held func() error) error {
+	return p.registry.HoldNew(ctx, held)
 }
 
 func (p pluginAccounts) Changed() <-chan struct{} { return p.registry.Changed() }

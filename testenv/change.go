@@ -19,7 +19,7 @@ import (
 const graceToEnd = 20 * time.Second
 
 // Restart ends a part and starts it again with the same configuration, on the same ports; it returns when the part and all
-// others that run are healthy: an agent whose bridge was restarted is not, until it has found it again. part is agent, bridge, clouddriver or mysql; n counts agents and bridges from 0, as in env.json. With
+// others that run are healthy: an agent whose bridge was restarted is not, until it has found it again. part is agent, bridge, clouddriver or mysql; n counts from 0, as in env.json. With
 // kill, the part gets no chance to say goodbye.
 func (e *Env) Restart(ctx context.Context, part string, n int, kill bool) error {
 	if err := e.Stop(ctx, part, n, kill); err != nil {
@@ -75,10 +75,7 @@ func (e *Env) Start(ctx context.Context, part string, n int) error {
 
 // find returns the process of a part that can be restarted.
 func (e *Env) find(part string, n int) (*process.Process, error) {
-	counts := map[string]int{"agent": len(e.Agents), "bridge": len(e.Bridges), "mysql": 1, "clouddriver": 0}
-	if e.Clouddriver != nil {
-		counts["clouddriver"] = 1
-	}
+	counts := map[string]int{"agent": len(e.Agents), "bridge": len(e.Bridges), "mysql": 1, "clouddriver": len(e.Clouddrivers)}
 	count, known := counts[part]
 	switch {
 	case !known:
@@ -93,7 +90,7 @@ func (e *Env) find(part string, n int) (*process.Process, error) {
 
 // partName is the name of a part's process.
 func partName(part string, n int) string {
-	if part == "mysql" || part == "clouddriver" {
+	if part == "mysql" || part == "clouddriver" && n == 0 {
 		return part
 	}
 	return part + "-" + strconv.Itoa(n)
@@ -125,7 +122,8 @@ func (e *Env) setPID(ctx context.Context, part string, n, pid int) error {
 		case "bridge":
 			env.Bridges[n].PID = pid
 		case "clouddriver":
-			env.Clouddriver.PID = pid
+			env.Clouddrivers[n].PID = pid
+			env.Clouddriver = &env.Clouddrivers[0]
 		case "mysql":
 			env.MySQL.PID = pid
 		}

@@ -17,6 +17,8 @@ type stockAccount struct {
 
 // clouddriverPart is what a Clouddriver is started with.
 type clouddriverPart struct {
+	n        int
+	name     string
 	dir, log string
 	version  string
 	port     int
@@ -146,7 +148,7 @@ func (c *clouddriverPart) install() (process.Spec, error) {
 		}
 	}
 	return process.Spec{
-		Name: "clouddriver", Dir: c.file("work"), Log: c.log,
+		Name: c.name, Dir: c.file("work"), Log: c.log,
 		Args:   []string{c.java, "@" + c.file("java.args")},
 		Health: c.url() + "/health",
 	}, nil

@@ -114,7 +114,7 @@ func TestAnAgentIsGivenPinTokenAndItsOwnKubeconfig(t *testing.T) {
 
 func TestEnvJSONHasTheDocumentedShape(t *testing.T) {
 	env := &Env{
-		Clouddriver: &Clouddriver{}, Clusters: []KubeCluster{{}}, Bridges: []Bridge{{}}, Agents: []Agent{{}},
+		Clouddriver: &Clouddriver{}, Clouddrivers: []Clouddriver{{}}, Clusters: []KubeCluster{{}}, Bridges: []Bridge{{}}, Agents: []Agent{{}},
 	}
 	content, err := json.Marshal(env)
 	if err != nil {
@@ -125,7 +125,7 @@ func TestEnvJSONHasTheDocumentedShape(t *testing.T) {
 		t.Fatal(err)
 	}
 	if shape, want := keys(got), "agents[admin cluster config log pid] bridges[admin adminTokenFile agents caFile log pid plugin pluginSecretFile] "+
-		"clouddriver{log pid url version} clusters[account kubeconfig name stockAccount] kubectl mysql{dsn pid}"; shape != want {
+		"clouddrivers[log pid url version] clouddriver{log pid url version} clusters[account kubeconfig name stockAccount] kubectl mysql{dsn pid}"; shape != want {
 		t.Errorf("shape\n%s, want\n%s", shape, want)
 	}
 }

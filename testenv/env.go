@@ -24,7 +24,9 @@ const (
 type Env struct {
 	// Clouddriver is nil in an environment without one.
 	Clouddriver *Clouddriver `json:"clouddriver"`
-	MySQL       MySQLServer  `json:"mysql"`
+	// Clouddrivers are all of them, that one first; Clouddrivers[n] has Bridges[n].
+	Clouddrivers []Clouddriver `json:"clouddrivers"`
+	MySQL        MySQLServer   `json:"mysql"`
 	// Vault is nil in an environment without one.
 	Vault    *VaultServer  `json:"vault,omitempty"`
 	Clusters []KubeCluster `json:"clusters"`

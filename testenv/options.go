@@ -30,8 +30,10 @@ type Options struct {
 	Stock bool `json:"stock"`
 	// Clusters is how many clusters there are, each with an agent; 0 means 1.
 	Clusters int `json:"clusters"`
-	// Bridges is how many bridges there are; 0 means 1. Clouddriver has the first one; the agents are spread over all.
+	// Bridges is how many bridges there are; 0 means 1. The first ones are Clouddrivers' own; the agents are spread over all.
 	Bridges int `json:"bridges"`
+	// Clouddrivers is how many Clouddrivers there are, of one version and with one database; 0 means 1. Number n has bridge n.
+	Clouddrivers int `json:"clouddrivers"`
 	// Kubeconfig, if given, is an administrator's file of a running cluster that is used instead of one of our own. Two service
 	// accounts are made in it (kube-system: fairlead-agent, spinnaker-stock) and stay.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
@@ -86,6 +88,15 @@ func (o *Options) check() error {
 	if o.Bridges < 0 || o.Bridges > 10 {
 		return fmt.Errorf("%d bridges: from 1 to 10 fit on a machine", o.Bridges)
 	}
+	if o.Clouddrivers == 0 {
+		o.Clouddrivers = 1
+	}
+	if o.Clouddrivers < 0 || o.Clouddrivers > 5 {
+		return fmt.Errorf("%d Clouddrivers: from 1 to 5 fit on a machine", o.Clouddrivers)
+	}
+	if o.Clouddrivers > o.Bridges && !o.WithoutFairlead {
+		return fmt.Errorf("%d Clouddrivers and %d bridges: each Clouddriver has a bridge of its own", o.Clouddrivers, o.Bridges)
+	}
 	if o.Kubeconfig != "" {
 		if o.Clusters != 1 {
 			return errors.New("a given cluster is the only one: --kubeconfig and --clusters exclude each other")
@@ -115,7 +126,7 @@ func ours(name string) bool {
 	case envFile, processesDir, "mysql", "vault", "clouddriver", "logs", "kubectl", lockFile:
 		return true
 	}
-	return strings.HasPrefix(name, "cluster-") || strings.HasPrefix(name, "bridge-") || strings.HasPrefix(name, "agent-")
+	return strings.HasPrefix(name, "cluster-") || strings.HasPrefix(name, "clouddriver-") || strings.HasPrefix(name, "bridge-") || strings.HasPrefix(name, "agent-")
 }
 
 // clear removes what an earlier environment left in dir; it refuses to touch a directory that is something else.

@@ -40,8 +40,8 @@ func (e *Env) showLogs(t testing.TB) {
 	for _, agent := range e.Agents {
 		logs = append(logs, agent.Log)
 	}
-	if e.Clouddriver != nil {
-		logs = append(logs, e.Clouddriver.Log)
+	for _, clouddriver := range e.Clouddrivers {
+		logs = append(logs, clouddriver.Log)
 	}
 	for _, log := range logs {
 		t.Logf("end of %s:\n%s", log, tailOf(log))

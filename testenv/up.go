@@ -60,7 +60,7 @@ type up struct {
 	mysqlUp   *later[struct{}]
 	kubectl   *later[string]
 	bridges   []*bridgePart
-	clouddriv *clouddriverPart
+	clouddriv []*clouddriverPart
 }
 
 // clusterPart is a cluster with its agent.
@@ -122,12 +122,17 @@ func newUp(options Options) (*up, error) {
 	if options.Clouddriver == NoClouddriver {
 		return u, nil
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
+	for n := range options.Clouddrivers {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		name := partName("clouddriver", n)
+		c := &clouddriverPart{n: n, name: name, dir: u.file(name), log: u.log(name), version: options.Clouddriver, port: port, database: u.database, configure: options.Configure}
+		u.clouddriv = append(u.clouddriv, c)
+		u.env.Clouddrivers = append(u.env.Clouddrivers, Clouddriver{URL: c.url(), Version: build.ClouddriverRelease(options.Clouddriver), Log: c.log})
 	}
-	u.clouddriv = &clouddriverPart{dir: u.file("clouddriver"), log: u.log("clouddriver"), version: options.Clouddriver, port: port, database: u.database, configure: options.Configure}
-	u.env.Clouddriver = &Clouddriver{URL: u.clouddriv.url(), Version: build.ClouddriverRelease(options.Clouddriver), Log: u.clouddriv.log}
+	u.env.Clouddriver = &u.env.Clouddrivers[0]
 	return u, nil
 }
 
@@ -203,8 +208,8 @@ func (u *up) run(outer context.Context) error {
 	for _, b := range u.bridges {
 		part("bridge", func(ctx context.Context) error { return u.startBridge(ctx, b) })
 	}
-	if u.clouddriv != nil {
-		part("clouddriver", u.startClouddriver)
+	for _, c := range u.clouddriv {
+		part("clouddriver", func(ctx context.Context) error { return u.startClouddriver(ctx, c) })
 	}
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()

@@ -93,9 +93,8 @@ func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 	return nil
 }
 
-func (u *up) startClouddriver(ctx context.Context) error {
-	const name = "clouddriver"
-	c := u.clouddriv
+func (u *up) startClouddriver(ctx context.Context, c *clouddriverPart) error {
+	name := c.name
 	u.progress.begin(name, "Java and the class path are looked for, or fetched")
 	var err error
 	if c.java, err = u.cache.Tool(ctx, build.Java()); err != nil {
@@ -115,14 +114,14 @@ func (u *up) startClouddriver(ctx context.Context) error {
 		return err
 	}
 	if u.bridges != nil {
-		bridge, err := u.bridges[0].up.get(ctx)
+		bridge, err := u.bridges[c.n].up.get(ctx)
 		if err != nil {
 			return err
 		}
 		c.bridge, c.secretFile = bridge.Plugin, bridge.PluginSecretFile
 	}
 	if u.options.Stock {
-		if err := u.collectStock(ctx); err != nil {
+		if err := u.collectStock(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -135,12 +134,12 @@ func (u *up) startClouddriver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u.env.Clouddriver.PID = p.PID
+	u.env.Clouddrivers[c.n].PID = p.PID
 	if err := awaitHealth(ctx, p); err != nil {
 		return err
 	}
 	u.progress.begin(name, "is up; waits for its accounts")
-	if err := awaitPart(ctx, p, 2*time.Minute, u.accountsLoaded); err != nil {
+	if err := awaitPart(ctx, p, 2*time.Minute, func(ctx context.Context) error { return u.accountsLoaded(ctx, &REST{URL: c.url()}) }); err != nil {
 		return err
 	}
 	u.progress.ready(name, "ready on %s", c.url())
@@ -148,7 +147,7 @@ func (u *up) startClouddriver(ctx context.Context) error {
 }
 
 // collectStock waits until the stock accounts have what they need.
-func (u *up) collectStock(ctx context.Context) error {
+func (u *up) collectStock(ctx context.Context, c *clouddriverPart) error {
 	kubectl, err := u.kubectl.get(ctx)
 	if err != nil {
 		return err
@@ -158,14 +157,14 @@ func (u *up) collectStock(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		u.clouddriv.stock = append(u.clouddriv.stock, stockAccount{name: cluster.name + "-stock", kubeconfig: kubeconfig, kubectl: kubectl})
+		c.stock = append(c.stock, stockAccount{name: cluster.name + "-stock", kubeconfig: kubeconfig, kubectl: kubectl})
 	}
 	return nil
 }
 
-// accountsLoaded tells whether Clouddriver has all accounts of the environment.
-func (u *up) accountsLoaded(ctx context.Context) error {
-	names, err := u.env.REST().Accounts(ctx)
+// accountsLoaded tells whether a Clouddriver has all accounts of the environment.
+func (u *up) accountsLoaded(ctx context.Context, rest *REST) error {
+	names, err := rest.Accounts(ctx)
 	if err != nil {
 		return err
 	}

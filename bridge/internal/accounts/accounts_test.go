@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
+	"github.com/fairlead/fairlead/bridge/internal/store"
 	"github.com/fairlead/fairlead/bridge/internal/store/storetest"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
@@ -113,6 +114,7 @@ func TestRegistryOnARealServer(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *storetest.DB){
 		"each declared account gets a verdict":                          verdicts,
 		"only what Clouddriver sees is a change":                        changes,
+		"a cleanup holds accounts that never had rows":                  holds,
 		"bridges learn from each other":                                 twoBridges,
 		"accounts outlive their bridges":                                restart,
 		"a removal that failed is ended later":                          removalResumed,
@@ -123,6 +125,39 @@ func TestRegistryOnARealServer(t *testing.T) {
 		"what a newer bridge stored does not stop an older one reading": unknownFields,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, server.Database(t)) })
+	}
+}
+
+// A bridge that has not heard of an account yet knows it before the cleanup beside it runs; one that comes later waits, at every bridge, and one that had
+// rows before does not.
+func holds(t *testing.T, d *storetest.DB) {
+	one, two, db := start(t, d, "one", &remover{}), start(t, d, "two", &remover{}), d.Open(t)
+	attach := func(account string) error {
+		_, _, err := db.Attach(t.Context(), account, "i", 0)
+		return err
+	}
+	declare(t, two, scope{""}, "old", "new")
+	if err := attach("old"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	held, ended := make(chan []string, 1), make(chan error, 1)
+	go func() { ended <- one.HoldNew(ctx, func() error { held <- names(one); return nil }) }()
+	if got := <-held; !slices.Equal(got, []string{"new", "old"}) {
+		t.Errorf("the bridge of the cleanup knows %v", got)
+	}
+	if err := attach("new"); !errors.Is(err, store.ErrHeld) {
+		t.Errorf("an account that never had rows: %v", err)
+	}
+	if err := attach("old"); err != nil {
+		t.Errorf("an account that had rows before: %v", err)
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := attach("new"); err != nil {
+		t.Errorf("after the cleanup: %v", err)
 	}
 }
 

@@ -62,6 +62,8 @@ func (r *Registry) every(ctx context.Context, interval time.Duration, what strin
 
 // poll reads what has changed since the last time.
 func (r *Registry) poll(ctx context.Context) error {
+	r.polling.Lock()
+	defer r.polling.Unlock()
 	r.mu.Lock()
 	before := r.stored
 	r.mu.Unlock()

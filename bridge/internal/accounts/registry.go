@@ -66,6 +66,8 @@ type Registry struct {
 
 	// began is when this bridge started.
 	began time.Time
+	// polling: one look into the database at a time, because the older of two could undo what the newer one found.
+	polling sync.Mutex
 
 	mu       sync.Mutex
 	accounts map[string]*account

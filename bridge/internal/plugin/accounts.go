@@ -26,6 +26,8 @@ type Accounts interface {
 	Get(name string) (account Account, known bool)
 	// Changed returns a channel that is closed at the next change of what List returns.
 	Changed() <-chan struct{}
+	// HoldNew reads the accounts from the database and calls held; from before that until ctx ends no account gets rows that List lacks then.
+	HoldNew(ctx context.Context, held func() error) error
 }
 
 // Runner runs operations on the accounts' agents. Operation output goes to output as it comes, and is complete when Run returns.

@@ -36,6 +36,8 @@ func rows(a Account) (types, agents []string) {
 	for _, r := range a.Declared.GetCustomResources() {
 		all = append(all, cats.ParseType(r.GetKubernetesKind()))
 	}
+	// The first kind of the cluster's own that is cached may come at any time.
+	agents = append(agents, cats.AgentName(a.Declared.GetName(), "Any.example.com", false))
 	for _, t := range all {
 		types = append(types, string(t))
 		agents = append(agents, cats.AgentName(a.Declared.GetName(), t, false))

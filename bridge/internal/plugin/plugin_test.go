@@ -29,10 +29,13 @@ type registry struct {
 	all      []Account
 	complete bool
 	changed  chan struct{}
+	// let is closed when a HoldNew has ended; unread is why it cannot begin.
+	let    chan struct{}
+	unread error
 }
 
 func newRegistry(all ...Account) *registry {
-	return &registry{all: all, complete: true, changed: make(chan struct{})}
+	return &registry{all: all, complete: true, changed: make(chan struct{}), let: make(chan struct{})}
 }
 
 func (r *registry) List() ([]Account, bool) {
@@ -56,6 +59,18 @@ func (r *registry) Changed() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changed
+}
+
+func (r *registry) HoldNew(ctx context.Context, held func() error) error {
+	if r.unread != nil {
+		return r.unread
+	}
+	if err := held(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	close(r.let)
+	return nil
 }
 
 func (r *registry) set(complete bool, all ...Account) {

@@ -31,6 +31,33 @@ func (s *Server) WatchAccounts(ctx context.Context, _ *connect.Request[clouddriv
 	}
 }
 
+// HoldNewAccounts implements the service: the whole list once, as the database has it, and no new accounts until the caller goes.
+func (s *Server) HoldNewAccounts(ctx context.Context, _ *connect.Request[clouddriverv1.HoldNewAccountsRequest], stream *connect.ServerStream[clouddriverv1.HoldNewAccountsResponse]) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(); <-stopped }()
+	err := s.o.Accounts.HoldNew(ctx, func() error {
+		list, err := s.list()
+		if err != nil {
+			return err
+		}
+		return stream.Send(&clouddriverv1.HoldNewAccountsResponse{Complete: list.GetComplete(), Accounts: list.GetAccounts()})
+	})
+	if err != nil {
+		return connect.NewError(connect.CodeUnavailable, err)
+	}
+	return nil
+}
+
 // pause waits for the first of d, wake and the end of the stream; false means the end.
 func (s *Server) pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	timer := time.NewTimer(d)

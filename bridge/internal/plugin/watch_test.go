@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ func TestAccountsComeAtOnceAndAtEachChange(t *testing.T) {
 	if !first.Complete || len(first.Accounts) != 1 || first.Accounts[0].Name != "a" || first.Revision == "" {
 		t.Fatalf("%+v", first)
 	}
-	if d := cmp.Diff([]string{"a/KubernetesCoreCachingAgent[1/1]"}, first.Accounts[0].CachingAgents); d != "" {
+	if d := cmp.Diff([]string{"a/KubernetesCoreCachingAgent[1/1]", "a/KubernetesUnregisteredCustomResourceCachingAgent[1/1]"}, first.Accounts[0].CachingAgents); d != "" {
 		t.Error(d)
 	}
 	r.set(false, account("a"), account("b"))
@@ -62,6 +64,30 @@ func TestAStoppingBridgeEndsTheStreamAtOnce(t *testing.T) {
 	e.stop()
 	if took := time.Since(started); took > drainFor/2 {
 		t.Errorf("took %s", took)
+	}
+}
+
+func TestNewAccountsAreHeldFromTheListUntilTheCallerGoes(t *testing.T) {
+	r := newRegistry(account("a"))
+	e := serve(t, r, nil)
+	ctx, leave := context.WithCancel(t.Context())
+	list := next(t, e.stream(ctx, "HoldNewAccounts", struct{}{}).Body)
+	if !list.Complete || len(list.Accounts) != 1 || len(list.Accounts[0].CachingAgents) == 0 {
+		t.Errorf("%+v", list)
+	}
+	select {
+	case <-r.let:
+		t.Error("they are not held any more though the caller is there")
+	default:
+	}
+	leave()
+	<-r.let
+
+	r = newRegistry(account("a"))
+	r.unread = errors.New("the database is away")
+	e = serve(t, r, nil)
+	if f := next(t, e.stream(t.Context(), "HoldNewAccounts", struct{}{}).Body); !f.end || f.Error == nil || f.Error.Code != "unavailable" || f.Complete {
+		t.Errorf("%+v", f)
 	}
 }
 

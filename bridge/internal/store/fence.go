@@ -35,6 +35,9 @@ func (s *Store) Attach(ctx context.Context, account, instance string, resumeEpoc
 		if err := refuseReleased(ctx, tx, account, instance); err != nil {
 			return err
 		}
+		if err := refuseHeld(ctx, tx, max(stored, resumeEpoch)); err != nil {
+			return err
+		}
 		continues = instance != "" && holder == instance && resumeEpoch > 0 && stored == resumeEpoch
 		epoch = max(stored, resumeEpoch) + 1
 		_, err := tx.ExecContext(ctx, `UPDATE fairlead_fence SET epoch = ?, holder = ? WHERE account = ?`, epoch, instance, account)

@@ -56,7 +56,8 @@ func upCommand(dir *string) *cobra.Command {
 	flags.StringVar(&options.Clouddriver, "clouddriver", testenv.DefaultClouddriver, "version of Clouddriver: "+strings.Join(testenv.Versions(), ", ")+" or "+testenv.NoClouddriver)
 	flags.BoolVar(&options.Stock, "stock", false, "give each cluster a second account, NAME-stock, that Clouddriver serves with kubectl")
 	flags.IntVar(&options.Clusters, "clusters", 1, "how many clusters, each with an agent")
-	flags.IntVar(&options.Bridges, "bridges", 1, "how many bridges; Clouddriver has the first, the agents are spread over all")
+	flags.IntVar(&options.Bridges, "bridges", 1, "how many bridges; the first ones are Clouddrivers' own, the agents are spread over all")
+	flags.IntVar(&options.Clouddrivers, "clouddrivers", 1, "how many Clouddrivers, with one database, each with a bridge of its own")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "use the running cluster of this administrator's file; two service accounts are made in it and stay")
 	flags.BoolVar(&options.WithoutFairlead, "without-fairlead", false, "no bridge, no agents, no plugin: a stock Clouddriver")
 	flags.BoolVar(&options.Vault, "vault", false, "a Vault server too, in memory")
@@ -68,8 +69,8 @@ func upCommand(dir *string) *cobra.Command {
 func describe(out io.Writer, env *testenv.Env) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(what, where string) { _, _ = fmt.Fprintf(table, "%s\t%s\n", what, where) }
-	if env.Clouddriver != nil {
-		row("Clouddriver "+env.Clouddriver.Version, env.Clouddriver.URL)
+	for _, clouddriver := range env.Clouddrivers {
+		row("Clouddriver "+clouddriver.Version, clouddriver.URL)
 	}
 	if env.Vault != nil {
 		row("Vault", env.Vault.URL+", "+env.Vault.TLSURL+" (token in "+env.Vault.TokenFile+")")

@@ -373,6 +373,94 @@ func (x *WatchAccountsResponse) GetAccounts() []*Account {
 	return nil
 }
 
+type HoldNewAccountsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldNewAccountsRequest) Reset() {
+	*x = HoldNewAccountsRequest{}
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldNewAccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldNewAccountsRequest) ProtoMessage() {}
+
+func (x *HoldNewAccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldNewAccountsRequest.ProtoReflect.Descriptor instead.
+func (*HoldNewAccountsRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{5}
+}
+
+type HoldNewAccountsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Complete      bool                   `protobuf:"varint,1,opt,name=complete,proto3" json:"complete,omitempty"`
+	Accounts      []*Account             `protobuf:"bytes,2,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldNewAccountsResponse) Reset() {
+	*x = HoldNewAccountsResponse{}
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldNewAccountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldNewAccountsResponse) ProtoMessage() {}
+
+func (x *HoldNewAccountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldNewAccountsResponse.ProtoReflect.Descriptor instead.
+func (*HoldNewAccountsResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *HoldNewAccountsResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *HoldNewAccountsResponse) GetAccounts() []*Account {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -389,7 +477,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[5]
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +489,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[5]
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +502,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{5}
+	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Account) GetName() string {
@@ -453,7 +541,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[6]
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +553,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[6]
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +566,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{6}
+	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{8}
 }
 
 type GetStatusResponse struct {
@@ -495,7 +583,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[7]
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +595,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[7]
+	mi := &file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +608,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{7}
+	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -583,7 +671,11 @@ const file_fairlead_clouddriver_v1_clouddriver_proto_rawDesc = "" +
 	"\x15WatchAccountsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12<\n" +
-	"\baccounts\x18\x03 \x03(\v2 .fairlead.clouddriver.v1.AccountR\baccounts\"\x93\x01\n" +
+	"\baccounts\x18\x03 \x03(\v2 .fairlead.clouddriver.v1.AccountR\baccounts\"\x18\n" +
+	"\x16HoldNewAccountsRequest\"s\n" +
+	"\x17HoldNewAccountsResponse\x12\x1a\n" +
+	"\bcomplete\x18\x01 \x01(\bR\bcomplete\x12<\n" +
+	"\baccounts\x18\x02 \x03(\v2 .fairlead.clouddriver.v1.AccountR\baccounts\"\x93\x01\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
 	"\n" +
@@ -597,10 +689,11 @@ const file_fairlead_clouddriver_v1_clouddriver_proto_rawDesc = "" +
 	"\x06agents\x18\x02 \x01(\rR\x06agents\x12\x1a\n" +
 	"\baccounts\x18\x03 \x01(\rR\baccounts\x12-\n" +
 	"\x12accounts_connected\x18\x04 \x01(\rR\x11accountsConnected\x12\x1a\n" +
-	"\bproblems\x18\x05 \x03(\tR\bproblems2\xca\x02\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems2\xc2\x03\n" +
 	"\x12ClouddriverService\x12^\n" +
 	"\aExecute\x12'.fairlead.clouddriver.v1.ExecuteRequest\x1a(.fairlead.clouddriver.v1.ExecuteResponse0\x01\x12p\n" +
-	"\rWatchAccounts\x12-.fairlead.clouddriver.v1.WatchAccountsRequest\x1a..fairlead.clouddriver.v1.WatchAccountsResponse0\x01\x12b\n" +
+	"\rWatchAccounts\x12-.fairlead.clouddriver.v1.WatchAccountsRequest\x1a..fairlead.clouddriver.v1.WatchAccountsResponse0\x01\x12v\n" +
+	"\x0fHoldNewAccounts\x12/.fairlead.clouddriver.v1.HoldNewAccountsRequest\x1a0.fairlead.clouddriver.v1.HoldNewAccountsResponse0\x01\x12b\n" +
 	"\tGetStatus\x12).fairlead.clouddriver.v1.GetStatusRequest\x1a*.fairlead.clouddriver.v1.GetStatusResponseBNZLgithub.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1;clouddriverv1b\x06proto3"
 
 var (
@@ -615,33 +708,38 @@ func file_fairlead_clouddriver_v1_clouddriver_proto_rawDescGZIP() []byte {
 	return file_fairlead_clouddriver_v1_clouddriver_proto_rawDescData
 }
 
-var file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_fairlead_clouddriver_v1_clouddriver_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_fairlead_clouddriver_v1_clouddriver_proto_goTypes = []any{
-	(*ExecuteRequest)(nil),        // 0: fairlead.clouddriver.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),       // 1: fairlead.clouddriver.v1.ExecuteResponse
-	(*Exit)(nil),                  // 2: fairlead.clouddriver.v1.Exit
-	(*WatchAccountsRequest)(nil),  // 3: fairlead.clouddriver.v1.WatchAccountsRequest
-	(*WatchAccountsResponse)(nil), // 4: fairlead.clouddriver.v1.WatchAccountsResponse
-	(*Account)(nil),               // 5: fairlead.clouddriver.v1.Account
-	(*GetStatusRequest)(nil),      // 6: fairlead.clouddriver.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 7: fairlead.clouddriver.v1.GetStatusResponse
-	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
+	(*ExecuteRequest)(nil),          // 0: fairlead.clouddriver.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),         // 1: fairlead.clouddriver.v1.ExecuteResponse
+	(*Exit)(nil),                    // 2: fairlead.clouddriver.v1.Exit
+	(*WatchAccountsRequest)(nil),    // 3: fairlead.clouddriver.v1.WatchAccountsRequest
+	(*WatchAccountsResponse)(nil),   // 4: fairlead.clouddriver.v1.WatchAccountsResponse
+	(*HoldNewAccountsRequest)(nil),  // 5: fairlead.clouddriver.v1.HoldNewAccountsRequest
+	(*HoldNewAccountsResponse)(nil), // 6: fairlead.clouddriver.v1.HoldNewAccountsResponse
+	(*Account)(nil),                 // 7: fairlead.clouddriver.v1.Account
+	(*GetStatusRequest)(nil),        // 8: fairlead.clouddriver.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 9: fairlead.clouddriver.v1.GetStatusResponse
+	(*structpb.Struct)(nil),         // 10: google.protobuf.Struct
 }
 var file_fairlead_clouddriver_v1_clouddriver_proto_depIdxs = []int32{
-	2, // 0: fairlead.clouddriver.v1.ExecuteResponse.exit:type_name -> fairlead.clouddriver.v1.Exit
-	5, // 1: fairlead.clouddriver.v1.WatchAccountsResponse.accounts:type_name -> fairlead.clouddriver.v1.Account
-	8, // 2: fairlead.clouddriver.v1.Account.definition:type_name -> google.protobuf.Struct
-	0, // 3: fairlead.clouddriver.v1.ClouddriverService.Execute:input_type -> fairlead.clouddriver.v1.ExecuteRequest
-	3, // 4: fairlead.clouddriver.v1.ClouddriverService.WatchAccounts:input_type -> fairlead.clouddriver.v1.WatchAccountsRequest
-	6, // 5: fairlead.clouddriver.v1.ClouddriverService.GetStatus:input_type -> fairlead.clouddriver.v1.GetStatusRequest
-	1, // 6: fairlead.clouddriver.v1.ClouddriverService.Execute:output_type -> fairlead.clouddriver.v1.ExecuteResponse
-	4, // 7: fairlead.clouddriver.v1.ClouddriverService.WatchAccounts:output_type -> fairlead.clouddriver.v1.WatchAccountsResponse
-	7, // 8: fairlead.clouddriver.v1.ClouddriverService.GetStatus:output_type -> fairlead.clouddriver.v1.GetStatusResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2,  // 0: fairlead.clouddriver.v1.ExecuteResponse.exit:type_name -> fairlead.clouddriver.v1.Exit
+	7,  // 1: fairlead.clouddriver.v1.WatchAccountsResponse.accounts:type_name -> fairlead.clouddriver.v1.Account
+	7,  // 2: fairlead.clouddriver.v1.HoldNewAccountsResponse.accounts:type_name -> fairlead.clouddriver.v1.Account
+	10, // 3: fairlead.clouddriver.v1.Account.definition:type_name -> google.protobuf.Struct
+	0,  // 4: fairlead.clouddriver.v1.ClouddriverService.Execute:input_type -> fairlead.clouddriver.v1.ExecuteRequest
+	3,  // 5: fairlead.clouddriver.v1.ClouddriverService.WatchAccounts:input_type -> fairlead.clouddriver.v1.WatchAccountsRequest
+	5,  // 6: fairlead.clouddriver.v1.ClouddriverService.HoldNewAccounts:input_type -> fairlead.clouddriver.v1.HoldNewAccountsRequest
+	8,  // 7: fairlead.clouddriver.v1.ClouddriverService.GetStatus:input_type -> fairlead.clouddriver.v1.GetStatusRequest
+	1,  // 8: fairlead.clouddriver.v1.ClouddriverService.Execute:output_type -> fairlead.clouddriver.v1.ExecuteResponse
+	4,  // 9: fairlead.clouddriver.v1.ClouddriverService.WatchAccounts:output_type -> fairlead.clouddriver.v1.WatchAccountsResponse
+	6,  // 10: fairlead.clouddriver.v1.ClouddriverService.HoldNewAccounts:output_type -> fairlead.clouddriver.v1.HoldNewAccountsResponse
+	9,  // 11: fairlead.clouddriver.v1.ClouddriverService.GetStatus:output_type -> fairlead.clouddriver.v1.GetStatusResponse
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_clouddriver_v1_clouddriver_proto_init() }
@@ -660,7 +758,7 @@ func file_fairlead_clouddriver_v1_clouddriver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_clouddriver_v1_clouddriver_proto_rawDesc), len(file_fairlead_clouddriver_v1_clouddriver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

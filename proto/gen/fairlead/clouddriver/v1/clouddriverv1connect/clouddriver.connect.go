@@ -47,6 +47,9 @@ const (
 	// ClouddriverServiceWatchAccountsProcedure is the fully-qualified name of the ClouddriverService's
 	// WatchAccounts RPC.
 	ClouddriverServiceWatchAccountsProcedure = "/fairlead.clouddriver.v1.ClouddriverService/WatchAccounts"
+	// ClouddriverServiceHoldNewAccountsProcedure is the fully-qualified name of the
+	// ClouddriverService's HoldNewAccounts RPC.
+	ClouddriverServiceHoldNewAccountsProcedure = "/fairlead.clouddriver.v1.ClouddriverService/HoldNewAccounts"
 	// ClouddriverServiceGetStatusProcedure is the fully-qualified name of the ClouddriverService's
 	// GetStatus RPC.
 	ClouddriverServiceGetStatusProcedure = "/fairlead.clouddriver.v1.ClouddriverService/GetStatus"
@@ -60,6 +63,10 @@ type ClouddriverServiceClient interface {
 	// WatchAccounts streams the accounts: the whole list at once, again whenever it changes, and as it is at least every
 	// 10 s, so that the plugin notices a dead stream.
 	WatchAccounts(context.Context, *connect.Request[v1.WatchAccountsRequest]) (*connect.ServerStreamForClient[v1.WatchAccountsResponse], error)
+	// HoldNewAccounts is for the time of Clouddriver's cleanup of unknown agents' rows. It sends the list once, as the database has it
+	// now, and stays open: until the caller ends the call, no account gets rows that is not in the list. An error instead of the list
+	// means that the database cannot be asked.
+	HoldNewAccounts(context.Context, *connect.Request[v1.HoldNewAccountsRequest]) (*connect.ServerStreamForClient[v1.HoldNewAccountsResponse], error)
 	// GetStatus is what the plugin's health contributor shows.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 }
@@ -87,6 +94,12 @@ func NewClouddriverServiceClient(httpClient connect.HTTPClient, baseURL string, 
 			connect.WithSchema(clouddriverServiceMethods.ByName("WatchAccounts")),
 			connect.WithClientOptions(opts...),
 		),
+		holdNewAccounts: connect.NewClient[v1.HoldNewAccountsRequest, v1.HoldNewAccountsResponse](
+			httpClient,
+			baseURL+ClouddriverServiceHoldNewAccountsProcedure,
+			connect.WithSchema(clouddriverServiceMethods.ByName("HoldNewAccounts")),
+			connect.WithClientOptions(opts...),
+		),
 		getStatus: connect.NewClient[v1.GetStatusRequest, v1.GetStatusResponse](
 			httpClient,
 			baseURL+ClouddriverServiceGetStatusProcedure,
@@ -98,9 +111,10 @@ func NewClouddriverServiceClient(httpClient connect.HTTPClient, baseURL string, 
 
 // clouddriverServiceClient implements ClouddriverServiceClient.
 type clouddriverServiceClient struct {
-	execute       *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
-	watchAccounts *connect.Client[v1.WatchAccountsRequest, v1.WatchAccountsResponse]
-	getStatus     *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	execute         *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
+	watchAccounts   *connect.Client[v1.WatchAccountsRequest, v1.WatchAccountsResponse]
+	holdNewAccounts *connect.Client[v1.HoldNewAccountsRequest, v1.HoldNewAccountsResponse]
+	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 }
 
 // Execute calls fairlead.clouddriver.v1.ClouddriverService.Execute.
@@ -111,6 +125,11 @@ func (c *clouddriverServiceClient) Execute(ctx context.Context, req *connect.Req
 // WatchAccounts calls fairlead.clouddriver.v1.ClouddriverService.WatchAccounts.
 func (c *clouddriverServiceClient) WatchAccounts(ctx context.Context, req *connect.Request[v1.WatchAccountsRequest]) (*connect.ServerStreamForClient[v1.WatchAccountsResponse], error) {
 	return c.watchAccounts.CallServerStream(ctx, req)
+}
+
+// HoldNewAccounts calls fairlead.clouddriver.v1.ClouddriverService.HoldNewAccounts.
+func (c *clouddriverServiceClient) HoldNewAccounts(ctx context.Context, req *connect.Request[v1.HoldNewAccountsRequest]) (*connect.ServerStreamForClient[v1.HoldNewAccountsResponse], error) {
+	return c.holdNewAccounts.CallServerStream(ctx, req)
 }
 
 // GetStatus calls fairlead.clouddriver.v1.ClouddriverService.GetStatus.
@@ -127,6 +146,10 @@ type ClouddriverServiceHandler interface {
 	// WatchAccounts streams the accounts: the whole list at once, again whenever it changes, and as it is at least every
 	// 10 s, so that the plugin notices a dead stream.
 	WatchAccounts(context.Context, *connect.Request[v1.WatchAccountsRequest], *connect.ServerStream[v1.WatchAccountsResponse]) error
+	// HoldNewAccounts is for the time of Clouddriver's cleanup of unknown agents' rows. It sends the list once, as the database has it
+	// now, and stays open: until the caller ends the call, no account gets rows that is not in the list. An error instead of the list
+	// means that the database cannot be asked.
+	HoldNewAccounts(context.Context, *connect.Request[v1.HoldNewAccountsRequest], *connect.ServerStream[v1.HoldNewAccountsResponse]) error
 	// GetStatus is what the plugin's health contributor shows.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 }
@@ -150,6 +173,12 @@ func NewClouddriverServiceHandler(svc ClouddriverServiceHandler, opts ...connect
 		connect.WithSchema(clouddriverServiceMethods.ByName("WatchAccounts")),
 		connect.WithHandlerOptions(opts...),
 	)
+	clouddriverServiceHoldNewAccountsHandler := connect.NewServerStreamHandler(
+		ClouddriverServiceHoldNewAccountsProcedure,
+		svc.HoldNewAccounts,
+		connect.WithSchema(clouddriverServiceMethods.ByName("HoldNewAccounts")),
+		connect.WithHandlerOptions(opts...),
+	)
 	clouddriverServiceGetStatusHandler := connect.NewUnaryHandler(
 		ClouddriverServiceGetStatusProcedure,
 		svc.GetStatus,
@@ -162,6 +191,8 @@ func NewClouddriverServiceHandler(svc ClouddriverServiceHandler, opts ...connect
 			clouddriverServiceExecuteHandler.ServeHTTP(w, r)
 		case ClouddriverServiceWatchAccountsProcedure:
 			clouddriverServiceWatchAccountsHandler.ServeHTTP(w, r)
+		case ClouddriverServiceHoldNewAccountsProcedure:
+			clouddriverServiceHoldNewAccountsHandler.ServeHTTP(w, r)
 		case ClouddriverServiceGetStatusProcedure:
 			clouddriverServiceGetStatusHandler.ServeHTTP(w, r)
 		default:
@@ -179,6 +210,10 @@ func (UnimplementedClouddriverServiceHandler) Execute(context.Context, *connect.
 
 func (UnimplementedClouddriverServiceHandler) WatchAccounts(context.Context, *connect.Request[v1.WatchAccountsRequest], *connect.ServerStream[v1.WatchAccountsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.clouddriver.v1.ClouddriverService.WatchAccounts is not implemented"))
+}
+
+func (UnimplementedClouddriverServiceHandler) HoldNewAccounts(context.Context, *connect.Request[v1.HoldNewAccountsRequest], *connect.ServerStream[v1.HoldNewAccountsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.clouddriver.v1.ClouddriverService.HoldNewAccounts is not implemented"))
 }
 
 func (UnimplementedClouddriverServiceHandler) GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error) {

@@ -42,7 +42,6 @@ final class Accounts implements DisposableBean, Runnable {
   private Map<String, JsonNode> known = new TreeMap<>(); // as in the protocol, by name; never changed in place
   private long version; // rises with each change of known
   private boolean complete; // known was a complete list once in this process's life
-  private Instant heard = Instant.EPOCH; // last complete list
   private boolean connected;
   private String problem = "the bridge has not been heard yet";
   private JsonNode status;
@@ -59,13 +58,6 @@ final class Accounts implements DisposableBean, Runnable {
   Collection<JsonNode> known() {
     synchronized (lock) {
       return known.values();
-    }
-  }
-
-  /** Whether the list can be trusted to hold every account: the bridge says so, and is heard. */
-  boolean current() {
-    synchronized (lock) {
-      return complete && heard.plus(SILENCE).isAfter(Instant.now());
     }
   }
 
@@ -171,7 +163,6 @@ final class Accounts implements DisposableBean, Runnable {
       problem = whole ? null : "the bridge does not know all accounts yet (its database is away, or it has just started)";
       boolean first = whole && !complete;
       complete |= whole;
-      heard = whole ? Instant.now() : heard;
       if (!next.equals(known) || first) {
         log.info("Fairlead: {} accounts (revision {}, {}), {} before", next.size(), list.path("revision").asText(), whole ? "complete" : "not complete", known.size());
         known = next;

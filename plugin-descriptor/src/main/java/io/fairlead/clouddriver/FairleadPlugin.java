@@ -49,7 +49,7 @@ public class FairleadPlugin extends PrivilegedSpringPlugin {
         () -> new AccountSource(beans.getBean(Accounts.class), clouddriver.managedAccount, clouddriver::configuredAccounts));
     add(beans, "fairleadReloader", Reloader.class,
         () -> new Reloader(beans.getBean(Accounts.class), (AccountSource) beans.getBean("fairleadAccountSource"), clouddriver::loader, clouddriver::parser));
-    add(beans, "fairleadAnchors", Anchors.class, () -> new Anchors(beans.getBean(Accounts.class)));
+    add(beans, "fairleadAnchors", Anchors.class, () -> new Anchors(bridge));
     add(beans, "fairleadHealthIndicator", FairleadHealth.class, () -> new FairleadHealth(beans.getBean(Accounts.class)));
 
     // At once, so that it sees every bean.

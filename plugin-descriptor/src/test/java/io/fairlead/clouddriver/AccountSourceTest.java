@@ -1,7 +1,6 @@
 package io.fairlead.clouddriver;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -16,6 +15,8 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
@@ -161,7 +162,6 @@ class AccountSourceTest {
 
     Accounts after = accounts(settings);
     assertEquals("a b", names(source(after)));
-    assertFalse(after.current());
     try (var files = Files.list(settings.stateDir)) {
       assertEquals(1, files.count(), "something was left behind");
     }
@@ -191,15 +191,15 @@ class AccountSourceTest {
   }
 
   @Test
-  void theCleanupSeesAnAnchorForEachAgentWithRowsAndRunsOnlyOnACompleteList() throws Exception {
-    Accounts accounts = accounts(bridge.settings());
-    Anchors anchors = new Anchors(accounts);
+  void theCleanupSeesAnAnchorForEachAgentWithRowsAndRunsOnlyOnACompleteListOfThatMoment() throws Exception {
+    Anchors anchors = new Anchors(new Bridge(bridge.settings()));
     List<String> seen = new ArrayList<>();
     Cleanup cleanup = (Cleanup) anchors.guard(new Cleanup() {
       @Override
       public void run() {
         Collection<Agent> agents = anchors.getAgents();
         seen.add(agents.stream().map(Agent::getAgentType).collect(Collectors.joining(" ")));
+        assertEquals(1, bridge.let.getCount(), "new accounts are held as long as it runs");
       }
 
       @Override
@@ -208,14 +208,20 @@ class AccountSourceTest {
       }
     });
     assertEquals("cleanup", cleanup.getAgentType());
-    bridge.lists.add(FakeBridge.list(false, "a"));
-    eventually(() -> accounts.known().size() == 1);
+    bridge.held = FakeBridge.list(false, "a");
     cleanup.run();
     assertEquals(List.of(), seen);
-    bridge.lists.add(FakeBridge.list(true, "a", "b"));
-    eventually(accounts::current);
+    assertTrue(bridge.let.await(10, TimeUnit.SECONDS), "new accounts are let go");
+    bridge.let = new CountDownLatch(1);
+    bridge.held = FakeBridge.list(true, "a", "b");
+    // A list that was good a moment ago does not count: the bridge is asked.
+    bridge.status = 503;
+    cleanup.run();
+    assertEquals(List.of(), seen);
+    bridge.status = 200;
     cleanup.run();
     assertEquals(List.of("a/Core b/Core"), seen);
     assertEquals(List.of(), anchors.getAgents(), "schedulers would schedule them");
+    assertTrue(bridge.let.await(10, TimeUnit.SECONDS), "new accounts are let go");
   }
 }

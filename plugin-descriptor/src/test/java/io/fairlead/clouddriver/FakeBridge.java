@@ -16,6 +16,7 @@ import java.util.Base64;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -32,6 +33,9 @@ final class FakeBridge implements AutoCloseable {
   /** Lists of accounts to send; an empty text ends the stream. */
   final BlockingQueue<String> lists = new LinkedBlockingQueue<>();
   volatile Answer execute = (request, out) -> {};
+  /** What HoldNewAccounts sends; then it waits until the plugin goes. */
+  volatile String held = list(false);
+  volatile CountDownLatch let = new CountDownLatch(1);
   volatile int status = 200;
 
   private final ExecutorService threads = Executors.newCachedThreadPool();
@@ -71,6 +75,17 @@ final class FakeBridge implements AutoCloseable {
         envelope(out, 0, list);
       }
       envelope(out, 2, "{}");
+    }));
+    server.createContext(service + "HoldNewAccounts", e -> stream(e, (request, out) -> {
+      envelope(out, 0, held);
+      try {
+        while (true) {
+          Thread.sleep(20); // nothing else tells this server that its client has gone
+          envelope(out, 0, "{}");
+        }
+      } catch (UncheckedIOException left) {
+        let.countDown();
+      }
     }));
     server.createContext(service + "GetStatus", e -> {
       byte[] body = "{\"version\":\"v1\",\"agents\":3,\"accountsConnected\":2}".getBytes(StandardCharsets.UTF_8);
