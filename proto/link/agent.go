@@ -38,9 +38,9 @@ type AgentConfig struct {
 	// Rand spreads checks. It need not be secret.
 	Rand *rand.Rand
 
-	// OutboxBytes (16 MiB) and OutboxChanges (50,000) bound what one account has unsent or unacknowledged;
-	// TotalBytes (256 MiB) all accounts together, where each may still have one change set.
-	OutboxBytes, OutboxChanges, TotalBytes int
+	// OutboxBytes (8 MiB) and OutboxChanges (50,000) bound what one account has unsent or unacknowledged, TotalBytes (16 MiB) what all have
+	// together; each may have ShareBytes (128 KiB) whatever the others have, so that one whose bridge does not take its inventory stops nobody else.
+	OutboxBytes, OutboxChanges, TotalBytes, ShareBytes int
 	// BatchBytes (256 KiB) and BatchChanges (1,000) end a batch; a change set is never cut for them.
 	BatchBytes, BatchChanges int
 	// PageEntries (1,000) is the size of a snapshot's pages, FetchKeys (200) of a Fetch.
@@ -49,9 +49,13 @@ type AgentConfig struct {
 	// shorter ones by type (by default 10 s for "applications", whose rows Clouddriver's own eviction deletes across accounts).
 	CheckInterval  time.Duration
 	CheckIntervals map[string]time.Duration
-	// Logical types ("applications", "clusters") have rows that follow from objects of all kinds. They are complete only when every kind is;
-	// what is known of them is sent before that, so that one kind that cannot be listed does not keep them away.
-	Logical []string
+	// Logical types ("applications", "clusters") have rows that follow from objects of all kinds. They are complete only when every kind is.
+	// When LogicalWait (1 min) has gone by without another kind becoming so, what is known of them is sent: one kind that cannot be listed does
+	// not keep them away.
+	Logical     []string
+	LogicalWait time.Duration
+	// SurveyWait (5 s) is how long an account's first listing waits for the bridge to say which groups are empty in the tables.
+	SurveyWait time.Duration
 	// WelcomeWait (10 s) is how long a bridge may take to answer Hello.
 	WelcomeWait time.Duration
 
@@ -74,9 +78,10 @@ func (c *AgentConfig) complete() error {
 	}
 	setDefault(&c.Capability, Current)
 	setDefault(&c.MinimumCapability, Oldest)
-	setDefault(&c.OutboxBytes, 16<<20)
+	setDefault(&c.OutboxBytes, 8<<20)
 	setDefault(&c.OutboxChanges, 50_000)
-	setDefault(&c.TotalBytes, 256<<20)
+	setDefault(&c.TotalBytes, 16<<20)
+	setDefault(&c.ShareBytes, 128<<10)
 	setDefault(&c.BatchBytes, 256<<10)
 	setDefault(&c.BatchChanges, 1_000)
 	setDefault(&c.PageEntries, 1_000)
@@ -88,6 +93,8 @@ func (c *AgentConfig) complete() error {
 	if c.Logical == nil {
 		c.Logical = []string{"applications", "clusters"}
 	}
+	setDefault(&c.LogicalWait, time.Minute)
+	setDefault(&c.SurveyWait, 5*time.Second)
 	setDefault(&c.WelcomeWait, 10*time.Second)
 	c.Ledger.complete()
 	return nil
@@ -225,13 +232,14 @@ func (a *Agent) Room(account string) bool {
 	if acc.box.bytes >= a.cfg.OutboxBytes || acc.box.changes >= a.cfg.OutboxChanges {
 		return false
 	}
-	return a.bytes < a.cfg.TotalBytes || acc.box.changes == 0
+	return a.bytes < a.cfg.TotalBytes || acc.box.bytes < a.cfg.ShareBytes
 }
 
 // Put hands over one change set: what one event changed, to be committed in one transaction. A newer state of an item replaces one that
 // was not sent yet, in its place; sets that share items become one. Put takes the set always, even above the bound, and
 // reports whether there is room for another. What a comparison will tell anyway is not kept: changes while no session can continue (before
-// the first attach, or standing by), and those of a type's first list; differing objects are then asked for by Fetch.
+// the first attach, or standing by), and those of a type's first list, unless the tables have nothing of their group; differing objects are
+// then asked for by Fetch.
 func (a *Agent) Put(account string, changes []*linkv1.Change) (room bool) {
 	return a.PutRead(account, changes, time.Time{})
 }

@@ -40,17 +40,29 @@ type agentAccount struct {
 	seq    uint64
 	box    outbox
 
+	// surveyed: the bridge has named all groups that have rows in the tables.
+	surveyed bool
+	// policy waits for the survey until policyAt: what is listed before cannot be sent at once. begun: the account's first one was handed out.
+	policy   *linkv1.CachePolicy
+	policyAt time.Time
+	begun    bool
+	// telling: logical types are told although they are not complete, which begins at tellAt.
+	telling bool
+	tellAt  time.Time
+
 	live, dropped map[string]bool
 	// watches is the account's complete list of types; nil while it is not known.
 	watches map[string]bool
 
 	groups map[groupKey]*group
 	order  []*group
-	// unequal groups wait to be compared item by item; paging is the one whose pages are being sent; wants counts wanted items.
+	// unequal groups wait to be compared item by item; paging is the one whose pages are being sent; wants counts wanted items, and wished
+	// tells that there were some since all was forgotten that remembers them.
 	unequal []*group
 	paging  *group
 	paged   bool
 	wants   int
+	wished  bool
 	fetch   *group
 
 	queued bool
@@ -101,7 +113,8 @@ func (acc *agentAccount) isComplete(typ string) bool {
 }
 
 // put adds a change set to the outbox, without what a comparison will tell anyway: everything while nothing can continue, and groups whose
-// first list is under way. A restart with nothing changed therefore sends nothing but digests.
+// first list is under way and that have rows in the tables. A restart with nothing changed therefore sends nothing but digests, and what
+// the tables have nothing of is listed once.
 func (acc *agentAccount) put(a *Agent, changes []*linkv1.Change, read time.Time) {
 	kept := changes
 	for i, c := range changes {
@@ -132,7 +145,7 @@ func (acc *agentAccount) keeps(a *Agent, key itemKey) bool {
 	}
 	if g.stage == unknown {
 		if !acc.isLive(g) {
-			return a.isLogical(g)
+			return acc.surveyed && !g.occupied || acc.telling && a.isLogical(g)
 		}
 		// New since its types became complete: all of it comes through the outbox. It is compared at its first check.
 		g.settle(a)
@@ -150,6 +163,15 @@ func (a *Agent) isLogical(g *group) bool {
 		}
 	}
 	return false
+}
+
+// tellLate begins to tell of logical types that are not complete, when no further kind has become so for a while. To tell what the
+// tables have mostly would cost a restart more than all of its digests.
+func (acc *agentAccount) tellLate(a *Agent) {
+	if acc.phase == attached && !acc.telling && !a.now.Before(acc.tellAt) {
+		acc.telling = true
+		acc.tellLogical(a)
+	}
 }
 
 // tellLogical sends what the records know of logical types that are not complete: no comparison will find out soon.
@@ -181,6 +203,9 @@ func (acc *agentAccount) setWatches(a *Agent, types []string) {
 }
 
 func (acc *agentAccount) setLive(a *Agent, typ string) {
+	if !acc.live[typ] {
+		acc.tellAt = a.now.Add(a.cfg.LogicalWait)
+	}
 	acc.live[typ] = true
 	delete(acc.dropped, typ)
 	acc.group(groupKey{typ: typ})
@@ -254,6 +279,25 @@ func (acc *agentAccount) disconnect() {
 func (acc *agentAccount) standBy(a *Agent) {
 	acc.forget(a)
 	acc.phase, acc.kept = standby, false
+	acc.begin(a)
+}
+
+// cacheBy takes what the bridge's configuration says. An account's first listing waits a moment for the survey.
+func (acc *agentAccount) cacheBy(a *Agent, policy *linkv1.CachePolicy) {
+	acc.policy = policy
+	if acc.begun {
+		acc.begin(a)
+		return
+	}
+	acc.policyAt = a.now.Add(a.cfg.SurveyWait)
+}
+
+// begin hands out the policy that waits, if one does.
+func (acc *agentAccount) begin(a *Agent) {
+	if acc.policy != nil {
+		a.act(CacheBy{Account: acc.name, Policy: acc.policy})
+		acc.policy, acc.begun = nil, true
+	}
 }
 
 func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
@@ -271,15 +315,20 @@ func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
 	acc.box.requeue()
 	a.bytes += acc.box.bytes - before
 	acc.paging, acc.unequal = nil, nil
+	acc.surveyed, acc.telling = acc.surveyed && continues, acc.telling && continues
+	acc.tellAt = a.now.Add(a.cfg.LogicalWait)
 	for _, g := range acc.order {
 		acc.unwant(g)
 		g.reattach(continues)
 	}
 	acc.compareLive(a)
-	acc.tellLogical(a)
+	if acc.telling {
+		acc.tellLogical(a)
+	}
 	what := NoteAttached
 	if continues {
 		what = NoteContinued
+		acc.begin(a) // there will be no survey
 	}
 	a.act(Note{What: what, Account: acc.name, Epoch: acc.epoch})
 }
@@ -295,8 +344,12 @@ func (acc *agentAccount) detached(a *Agent, f *linkv1.Detached) {
 	}
 }
 
-// tick makes groups due whose check has come.
+// tick makes groups due whose check has come, and ends waits.
 func (acc *agentAccount) tick(a *Agent) {
+	if !a.now.Before(acc.policyAt) {
+		acc.begin(a)
+	}
+	acc.tellLate(a)
 	woke := false
 	for _, g := range acc.order {
 		if (g.stage == agreed || g.stage == resting) && !a.now.Before(g.at) {

@@ -164,7 +164,11 @@ func (acc *agentAccount) reject(a *Agent, g *group, key string, hash uint64, rea
 // pump looks at wanted items while there is room for what they become: links and logical rows are rebuilt from the records, bodies are
 // asked for. It reports whether there is more to send now.
 func (a *Agent) pump(acc *agentAccount) (more bool) {
-	if acc.wants == 0 || acc.phase != attached {
+	if acc.wants == 0 {
+		acc.forgetWishes()
+		return false
+	}
+	if acc.phase != attached {
 		return false
 	}
 	for _, g := range acc.order {
@@ -312,7 +316,19 @@ func (acc *agentAccount) verdict(a *Agent, v *linkv1.Verdict) {
 	a.wake(acc)
 }
 
-// want takes the names of items that the tables lack. Without names it asks about a group that has rows there.
+// survey takes the names of the groups that have rows in the tables.
+func (acc *agentAccount) survey(a *Agent, s *linkv1.Survey) {
+	for _, named := range s.GetGroups() {
+		if key := groupOf(named); acc.groups[key] != nil || key.typ != "" && len(acc.order) < maxGroups {
+			acc.group(key).occupied = true
+		}
+	}
+	acc.surveyed = true
+	acc.compareLive(a)
+	acc.begin(a)
+}
+
+// want takes the names of items that the tables lack. Without names it asks for a comparison.
 func (acc *agentAccount) want(a *Agent, w *linkv1.Want) {
 	key := groupOf(w.GetGroup())
 	if acc.groups[key] == nil && (key.typ == "" || len(acc.order) >= maxGroups) {
@@ -341,6 +357,17 @@ func (acc *agentAccount) want(a *Agent, w *linkv1.Want) {
 	a.wake(acc)
 }
 
+// forgetWishes lets go of what remembers wanted items, once there are none: maps and queues keep the room of their largest size.
+func (acc *agentAccount) forgetWishes() {
+	if !acc.wished {
+		return
+	}
+	acc.wished = false
+	for _, g := range acc.order {
+		acc.unwant(g)
+	}
+}
+
 // wish adds an item to those that are wanted.
 func (acc *agentAccount) wish(g *group, key string) {
 	if g.wanted == nil {
@@ -352,6 +379,7 @@ func (acc *agentAccount) wish(g *group, key string) {
 	g.wanted[key] = struct{}{}
 	g.wantedOrder.push(key)
 	acc.wants++
+	acc.wished = true
 }
 
 // onTheWay names the rows of a group whose newest state is unsent or unacknowledged: sending it again would tell nothing new.

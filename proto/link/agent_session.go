@@ -89,6 +89,10 @@ func (a *Agent) ReceivedSession(now time.Time, frame *linkv1.SessionDown) {
 		if acc := a.accounts[f.Attached.GetAccount()]; acc != nil {
 			acc.attached(a, f.Attached)
 		}
+	case *linkv1.SessionDown_Survey:
+		if acc := a.current(f.Survey.GetAccount(), f.Survey.GetEpoch()); acc != nil {
+			acc.survey(a, f.Survey)
+		}
 	case *linkv1.SessionDown_Detached:
 		if acc := a.accounts[f.Detached.GetAccount()]; acc != nil {
 			acc.detached(a, f.Detached)
@@ -134,7 +138,7 @@ func (a *Agent) receiveVerdict(v *linkv1.AccountVerdict) {
 		if policy == nil {
 			policy = &linkv1.CachePolicy{} // of a bridge that does not know the field: its defaults
 		}
-		a.act(CacheBy{Account: acc.name, Policy: policy})
+		acc.cacheBy(a, policy)
 		a.act(Note{What: NoteAccepted, Account: acc.name})
 		return
 	}

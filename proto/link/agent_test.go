@@ -124,7 +124,7 @@ func TestBridgeThatBreaksTheProtocolIsLeft(t *testing.T) {
 }
 
 func TestOneAccountsFullOutboxDoesNotStopAnother(t *testing.T) {
-	a, err := NewAgent(AgentConfig{Agent: &linkv1.Agent{Instance: "i"}, Format: 1, Rand: seeded(1), TotalBytes: 3_000})
+	a, err := NewAgent(AgentConfig{Agent: &linkv1.Agent{Instance: "i"}, Format: 1, Rand: seeded(1), TotalBytes: 3_000, ShareBytes: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,7 +209,5 @@ func (b *Bridge) GroupsDone(now time.Time, r GroupsResult) {
 		return
 	}
 	acc.regroup.worked()
-	for _, g := range r.Groups {
-		b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Want{Want: &linkv1.Want{Account: acc.name, Epoch: acc.epoch, Group: g}}})
-	}
+	b.send(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Survey{Survey: &linkv1.Survey{Account: acc.name, Epoch: acc.epoch, Groups: r.Groups}}})
 }

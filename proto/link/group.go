@@ -45,9 +45,11 @@ type group struct {
 	// pending counts its unsent changes in the outbox.
 	pending int
 
-	stage   stage
-	at      time.Time
-	backoff time.Duration
+	stage stage
+	// occupied: the tables had rows of it when the account was attached.
+	occupied bool
+	at       time.Time
+	backoff  time.Duration
 	// known: the bridge agreed at its last word, so that saying so again is no news.
 	known bool
 	// asked and ended are the numbers of the digest and of the last page.
@@ -103,7 +105,7 @@ func (g *group) reattach(continues bool) {
 	switch {
 	case !continues:
 		g.rejected = nil
-		g.stage, g.backoff, g.known = unknown, 0, false
+		g.stage, g.backoff, g.known, g.occupied = unknown, 0, false, false
 	case g.stage != unknown && g.stage != agreed && g.stage != resting:
 		g.stage = due
 	}

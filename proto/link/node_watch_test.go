@@ -30,7 +30,7 @@ func (n *agentNode) relist(account string) {
 func (n *agentNode) observe(account string) bool {
 	inv, c, wn := n.records[account], n.w.clusters[account], n.watches[account]
 	switch {
-	case inv == nil || !n.core.Room(account):
+	case inv == nil || !n.core.Room(account) || n.patient && !n.policies[account]:
 		return false
 	case !wn.listed:
 		n.relist(account)

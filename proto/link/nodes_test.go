@@ -26,6 +26,8 @@ type world struct {
 	session  int
 	// directory tells bridges which agent has an account.
 	directory bool
+	// fetched counts objects that agents were to read a second time.
+	fetched int
 	// effects counts, for each operation id, how often a change took effect.
 	effects map[string]int
 	// seen is called for each thing that a check may want to look at.
@@ -53,9 +55,12 @@ type agentNode struct {
 	bare bool
 	// never is a type that cannot be listed; logical types are not complete then.
 	never string
-	skew  time.Duration
-	names []string
-	tune  func(*AgentConfig)
+	// patient: no list begins before the agent was told what to cache; policies are the accounts of which it was.
+	patient  bool
+	policies map[string]bool
+	skew     time.Duration
+	names    []string
+	tune     func(*AgentConfig)
 
 	core    *Agent
 	records map[string]*inventory
@@ -165,7 +170,7 @@ func (n *agentNode) start() {
 		panic(err)
 	}
 	n.core = core
-	n.records, n.watches = map[string]*inventory{}, map[string]*watchNode{}
+	n.records, n.watches, n.policies = map[string]*inventory{}, map[string]*watchNode{}, map[string]bool{}
 	n.fetches, n.runs, n.order, n.final = nil, map[string]*run{}, nil, false
 	n.session = nil
 	core.Tick(n.clock())
@@ -216,8 +221,11 @@ func (n *agentNode) actions() {
 				n.flush()
 				n.lose("asked to")
 			}
+		case CacheBy:
+			n.policies[a.Account] = true
 		case Fetch:
 			n.fetches = append(n.fetches, a)
+			n.w.fetched += len(a.Keys)
 		case StartOperation:
 			n.runs[a.ID] = &run{start: a, left: 3}
 			n.order = append(n.order, a.ID)

@@ -19,12 +19,17 @@ type outbox struct {
 	maxSet int
 
 	head, tail *changeSet
+	// index finds unsent items. A map keeps the room of its largest size, so it is made anew when it was large and is empty.
 	index      map[itemKey]place
+	largeIndex bool
 	flights    []flight
 	// pending counts unsent changes; bytes and changes count unsent and unacknowledged ones.
 	pending, bytes, changes int
 	born                    uint64
 }
+
+// keptIndex items take some 30 KiB in the index, which an account may keep.
+const keptIndex = 256
 
 // changeSet is changes that commit together.
 type changeSet struct {
@@ -170,6 +175,7 @@ func (o *outbox) place(target *changeSet, it item) {
 		return
 	}
 	o.index[it.key] = place{target, len(target.items)}
+	o.largeIndex = o.largeIndex || len(o.index) > keptIndex
 	target.items = append(target.items, it)
 	target.bytes += it.size
 	o.bytes += it.size
@@ -221,6 +227,9 @@ func (o *outbox) take(maxBytes, maxChanges int) []*changeSet {
 		bytes += set.bytes
 		changes += len(set.items)
 		sets = append(sets, set)
+	}
+	if o.pending == 0 && o.largeIndex {
+		o.index, o.largeIndex = nil, false
 	}
 	return sets
 }

@@ -224,6 +224,8 @@ func (s *script) agentStep(n *agentNode, words []string) (string, error) {
 		return n.session.bridge.name, nil
 	case "outbox":
 		return n.core.accounts["prod"].outboxText(), nil
+	case "fetches":
+		return strconv.Itoa(s.fetched), nil
 	case "room":
 		if n.core.Room("prod") {
 			return "yes", nil

@@ -145,6 +145,7 @@ func (s *script) agent(name string) *agentNode {
 
 func (s *script) addAgentOptions(name string) *agentNode {
 	n := &agentNode{w: s.world, name: name, names: []string{"prod"}, bare: !s.has("links")}
+	n.patient = s.has("lists after the policy")
 	if s.has("services forbidden") {
 		n.never = svcType
 	}

@@ -170,6 +170,12 @@ func sessionDownText(f *linkv1.SessionDown) string {
 		return fmt.Sprintf("attached epoch %d", f.Attached.GetEpoch())
 	case *linkv1.SessionDown_Detached:
 		return fmt.Sprintf("detached epoch %d", f.Detached.GetEpoch())
+	case *linkv1.SessionDown_Survey:
+		var groups []string
+		for _, g := range f.Survey.GetGroups() {
+			groups = append(groups, groupText(g))
+		}
+		return "survey [" + strings.Join(groups, " ") + "]"
 	case *linkv1.SessionDown_Heartbeat:
 		return fmt.Sprintf("heartbeat %d", f.Heartbeat.GetNumber())
 	case *linkv1.SessionDown_Drain:

@@ -137,6 +137,9 @@ func (s *simulation) bounds() {
 				s.fail("%s: the outbox of %s has %d bytes, %d pending, %d wanted", n.name, acc.name, acc.box.bytes, acc.box.pending, acc.wants)
 			}
 		}
+		if most := n.core.cfg.TotalBytes + len(n.core.order)*(n.core.cfg.ShareBytes+frame); sum > most {
+			s.fail("%s: its outboxes have %d bytes, %d at most", n.name, sum, most)
+		}
 		if sum != n.core.bytes {
 			s.fail("%s: its outboxes have %d bytes and it counts %d", n.name, sum, n.core.bytes)
 		}

@@ -85,7 +85,7 @@ func newSimulation(t *testing.T, seed uint64, m mutant) *simulation {
 	}
 	for i, accounts := range [][]string{{"prod", "stage"}, {"prod"}, {"stage"}} {
 		n := s.addAgent("agent"+strconv.Itoa(i), accounts, s.tuneAgent(s.random))
-		n.skew = s.skew()
+		n.skew, n.patient = s.skew(), i != 1
 	}
 	return s
 }
@@ -97,8 +97,9 @@ func (s *simulation) skew() time.Duration {
 // tuneAgent makes everything small, so that limits are met.
 func (s *simulation) tuneAgent(r *rand.Rand) func(*AgentConfig) {
 	outbox, batch, page, fetch := 200+r.IntN(2000), 60+r.IntN(400), 1+r.IntN(4), 1+r.IntN(3)
-	running := 1 + r.IntN(3)
+	running, share := 1+r.IntN(3), 1+r.IntN(outbox)
 	return func(c *AgentConfig) {
+		c.TotalBytes, c.ShareBytes = outbox+share, share
 		c.OutboxBytes, c.BatchBytes, c.BatchChanges, c.PageEntries, c.FetchKeys = outbox, batch, 1+batch/40, page, fetch
 		c.CheckInterval = time.Minute
 		c.Ledger = LedgerConfig{Running: running, Waiting: 2, Results: 3}

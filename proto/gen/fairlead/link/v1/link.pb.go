@@ -94,7 +94,7 @@ func (x Close_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Close_Code.Descriptor instead.
 func (Close_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type Outcome_State int32
@@ -157,7 +157,7 @@ func (x Outcome_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome_State.Descriptor instead.
 func (Outcome_State) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45, 0}
 }
 
 type Failure_Cause int32
@@ -216,7 +216,7 @@ func (x Failure_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Cause.Descriptor instead.
 func (Failure_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47, 0}
 }
 
 // SessionUp is a frame of the session stream from the agent. The first frame is Hello; before it a Proof, where one is asked for.
@@ -380,6 +380,7 @@ type SessionDown struct {
 	//	*SessionDown_Drain
 	//	*SessionDown_Close
 	//	*SessionDown_Challenge
+	//	*SessionDown_Survey
 	Frame         isSessionDown_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -494,6 +495,15 @@ func (x *SessionDown) GetChallenge() *Challenge {
 	return nil
 }
 
+func (x *SessionDown) GetSurvey() *Survey {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionDown_Survey); ok {
+			return x.Survey
+		}
+	}
+	return nil
+}
+
 type isSessionDown_Frame interface {
 	isSessionDown_Frame()
 }
@@ -530,6 +540,10 @@ type SessionDown_Challenge struct {
 	Challenge *Challenge `protobuf:"bytes,8,opt,name=challenge,proto3,oneof"`
 }
 
+type SessionDown_Survey struct {
+	Survey *Survey `protobuf:"bytes,9,opt,name=survey,proto3,oneof"`
+}
+
 func (*SessionDown_Welcome) isSessionDown_Frame() {}
 
 func (*SessionDown_Verdict) isSessionDown_Frame() {}
@@ -545,6 +559,8 @@ func (*SessionDown_Drain) isSessionDown_Frame() {}
 func (*SessionDown_Close) isSessionDown_Frame() {}
 
 func (*SessionDown_Challenge) isSessionDown_Frame() {}
+
+func (*SessionDown_Survey) isSessionDown_Frame() {}
 
 // Challenge asks an agent to prove its certificate where something in between ends TLS, and proves the bridge to it.
 type Challenge struct {
@@ -1832,6 +1848,69 @@ func (x *Attached) GetContinues() bool {
 	return false
 }
 
+// Survey follows an Attached that does not continue, when the tables were looked at.
+type Survey struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Every group that has rows in the tables. The agent compares them all, those of kinds that it does not watch too. Of other groups there is
+	// nothing to compare: what the agent lists is sent at once.
+	Groups        []*Group `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Survey) Reset() {
+	*x = Survey{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Survey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Survey) ProtoMessage() {}
+
+func (x *Survey) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Survey.ProtoReflect.Descriptor instead.
+func (*Survey) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Survey) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Survey) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Survey) GetGroups() []*Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
 // Detached takes an account's caching from this session.
 type Detached struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1844,7 +1923,7 @@ type Detached struct {
 
 func (x *Detached) Reset() {
 	*x = Detached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +1935,7 @@ func (x *Detached) String() string {
 func (*Detached) ProtoMessage() {}
 
 func (x *Detached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +1948,7 @@ func (x *Detached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detached.ProtoReflect.Descriptor instead.
 func (*Detached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Detached) GetAccount() string {
@@ -1906,7 +1985,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +1997,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2010,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Drain) GetGraceMs() uint32 {
@@ -1967,7 +2046,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2058,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2071,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Close) GetCode() Close_Code {
@@ -2036,7 +2115,7 @@ type InventoryUp struct {
 
 func (x *InventoryUp) Reset() {
 	*x = InventoryUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2127,7 @@ func (x *InventoryUp) String() string {
 func (*InventoryUp) ProtoMessage() {}
 
 func (x *InventoryUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2140,7 @@ func (x *InventoryUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryUp.ProtoReflect.Descriptor instead.
 func (*InventoryUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InventoryUp) GetAccount() string {
@@ -2151,7 +2230,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2242,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2255,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Batch) GetChanges() []*Change {
@@ -2202,7 +2281,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2293,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2306,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2315,7 +2394,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2406,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2419,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Key) GetType() string {
@@ -2375,7 +2454,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2466,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2479,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Row) GetKey() *Key {
@@ -2428,7 +2507,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2519,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2532,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Link) GetFrom() *Key {
@@ -2481,7 +2560,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2572,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2585,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Group) GetType() string {
@@ -2536,7 +2615,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2627,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2640,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Digest) GetGroup() *Group {
@@ -2599,7 +2678,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2690,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2703,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Page) GetGroup() *Group {
@@ -2668,7 +2747,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2759,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2772,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Entry) GetKey() string {
@@ -2727,7 +2806,7 @@ type InventoryDown struct {
 
 func (x *InventoryDown) Reset() {
 	*x = InventoryDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2818,7 @@ func (x *InventoryDown) String() string {
 func (*InventoryDown) ProtoMessage() {}
 
 func (x *InventoryDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2831,7 @@ func (x *InventoryDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryDown.ProtoReflect.Descriptor instead.
 func (*InventoryDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *InventoryDown) GetFrame() isInventoryDown_Frame {
@@ -2853,7 +2932,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2865,7 +2944,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2878,7 +2957,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Ack) GetAccount() string {
@@ -2912,7 +2991,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3003,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3016,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -2964,7 +3043,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3055,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3068,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Verdict) GetAccount() string {
@@ -3047,7 +3126,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3138,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3151,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Want) GetAccount() string {
@@ -3117,7 +3196,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3208,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3221,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Rejected) GetAccount() string {
@@ -3198,7 +3277,7 @@ type OperationDown struct {
 
 func (x *OperationDown) Reset() {
 	*x = OperationDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3289,7 @@ func (x *OperationDown) String() string {
 func (*OperationDown) ProtoMessage() {}
 
 func (x *OperationDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3302,7 @@ func (x *OperationDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationDown.ProtoReflect.Descriptor instead.
 func (*OperationDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *OperationDown) GetId() string {
@@ -3324,7 +3403,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3415,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3428,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Start) GetAccount() string {
@@ -3403,7 +3482,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3494,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3507,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Cancel) GetReason() string {
@@ -3446,7 +3525,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3458,7 +3537,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3471,7 +3550,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 // OperationUp is a frame from the agent about one operation.
@@ -3489,7 +3568,7 @@ type OperationUp struct {
 
 func (x *OperationUp) Reset() {
 	*x = OperationUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +3580,7 @@ func (x *OperationUp) String() string {
 func (*OperationUp) ProtoMessage() {}
 
 func (x *OperationUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +3593,7 @@ func (x *OperationUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationUp.ProtoReflect.Descriptor instead.
 func (*OperationUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *OperationUp) GetId() string {
@@ -3576,7 +3655,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3588,7 +3667,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3601,7 +3680,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Output) GetOffset() uint64 {
@@ -3643,7 +3722,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3734,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3747,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Outcome) GetState() Outcome_State {
@@ -3749,7 +3828,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3840,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +3853,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Effect) GetResource() string {
@@ -3822,7 +3901,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3834,7 +3913,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3847,7 +3926,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Failure) GetCause() Failure_Cause {
@@ -3912,7 +3991,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3924,7 +4003,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3937,7 +4016,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Operation) GetOperation() isOperation_Operation {
@@ -4189,7 +4268,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4201,7 +4280,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4214,7 +4293,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Get) GetKind() string {
@@ -4256,7 +4335,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4268,7 +4347,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4281,7 +4360,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *List) GetKinds() []string {
@@ -4344,7 +4423,7 @@ type Apply struct {
 
 func (x *Apply) Reset() {
 	*x = Apply{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4356,7 +4435,7 @@ func (x *Apply) String() string {
 func (*Apply) ProtoMessage() {}
 
 func (x *Apply) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4369,7 +4448,7 @@ func (x *Apply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Apply.ProtoReflect.Descriptor instead.
 func (*Apply) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Apply) GetManifests() []byte {
@@ -4435,7 +4514,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4447,7 +4526,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4460,7 +4539,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Create) GetManifests() []byte {
@@ -4511,7 +4590,7 @@ type Replace struct {
 
 func (x *Replace) Reset() {
 	*x = Replace{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4602,7 @@ func (x *Replace) String() string {
 func (*Replace) ProtoMessage() {}
 
 func (x *Replace) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4615,7 @@ func (x *Replace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replace.ProtoReflect.Descriptor instead.
 func (*Replace) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Replace) GetManifests() []byte {
@@ -4587,7 +4666,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4599,7 +4678,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4612,7 +4691,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Delete) GetKind() string {
@@ -4698,7 +4777,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4710,7 +4789,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4723,7 +4802,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Logs) GetKind() string {
@@ -4819,7 +4898,7 @@ type Scale struct {
 
 func (x *Scale) Reset() {
 	*x = Scale{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4831,7 +4910,7 @@ func (x *Scale) String() string {
 func (*Scale) ProtoMessage() {}
 
 func (x *Scale) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4844,7 +4923,7 @@ func (x *Scale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scale.ProtoReflect.Descriptor instead.
 func (*Scale) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Scale) GetKind() string {
@@ -4907,7 +4986,7 @@ type Patch struct {
 
 func (x *Patch) Reset() {
 	*x = Patch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4919,7 +4998,7 @@ func (x *Patch) String() string {
 func (*Patch) ProtoMessage() {}
 
 func (x *Patch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4932,7 +5011,7 @@ func (x *Patch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Patch.ProtoReflect.Descriptor instead.
 func (*Patch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Patch) GetKind() string {
@@ -4998,7 +5077,7 @@ type RolloutHistory struct {
 
 func (x *RolloutHistory) Reset() {
 	*x = RolloutHistory{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5010,7 +5089,7 @@ func (x *RolloutHistory) String() string {
 func (*RolloutHistory) ProtoMessage() {}
 
 func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5023,7 +5102,7 @@ func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutHistory.ProtoReflect.Descriptor instead.
 func (*RolloutHistory) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RolloutHistory) GetKind() string {
@@ -5068,7 +5147,7 @@ type RolloutUndo struct {
 
 func (x *RolloutUndo) Reset() {
 	*x = RolloutUndo{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5080,7 +5159,7 @@ func (x *RolloutUndo) String() string {
 func (*RolloutUndo) ProtoMessage() {}
 
 func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5093,7 +5172,7 @@ func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutUndo.ProtoReflect.Descriptor instead.
 func (*RolloutUndo) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RolloutUndo) GetKind() string {
@@ -5136,7 +5215,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5148,7 +5227,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5161,7 +5240,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Rollout) GetKind() string {
@@ -5199,7 +5278,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5211,7 +5290,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5224,7 +5303,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Top) GetNamespace() string {
@@ -5267,7 +5346,7 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\theartbeat\x18\x04 \x01(\v2\x1b.fairlead.link.v1.HeartbeatH\x00R\theartbeat\x125\n" +
 	"\agoodbye\x18\x05 \x01(\v2\x19.fairlead.link.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
 	"\x05proof\x18\x06 \x01(\v2\x17.fairlead.link.v1.ProofH\x00R\x05proofB\a\n" +
-	"\x05frame\"\xdb\x03\n" +
+	"\x05frame\"\x8f\x04\n" +
 	"\vSessionDown\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.fairlead.link.v1.WelcomeH\x00R\awelcome\x12<\n" +
 	"\averdict\x18\x02 \x01(\v2 .fairlead.link.v1.AccountVerdictH\x00R\averdict\x128\n" +
@@ -5276,7 +5355,8 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\theartbeat\x18\x05 \x01(\v2\x1b.fairlead.link.v1.HeartbeatH\x00R\theartbeat\x12/\n" +
 	"\x05drain\x18\x06 \x01(\v2\x17.fairlead.link.v1.DrainH\x00R\x05drain\x12/\n" +
 	"\x05close\x18\a \x01(\v2\x17.fairlead.link.v1.CloseH\x00R\x05close\x12;\n" +
-	"\tchallenge\x18\b \x01(\v2\x1b.fairlead.link.v1.ChallengeH\x00R\tchallengeB\a\n" +
+	"\tchallenge\x18\b \x01(\v2\x1b.fairlead.link.v1.ChallengeH\x00R\tchallenge\x122\n" +
+	"\x06survey\x18\t \x01(\v2\x18.fairlead.link.v1.SurveyH\x00R\x06surveyB\a\n" +
 	"\x05frame\"}\n" +
 	"\tChallenge\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
@@ -5391,7 +5471,11 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\bAttached\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
-	"\tcontinues\x18\x03 \x01(\bR\tcontinues\"R\n" +
+	"\tcontinues\x18\x03 \x01(\bR\tcontinues\"i\n" +
+	"\x06Survey\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12/\n" +
+	"\x06groups\x18\x03 \x03(\v2\x17.fairlead.link.v1.GroupR\x06groups\"R\n" +
 	"\bDetached\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -5679,7 +5763,7 @@ func file_fairlead_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_fairlead_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(Close_Code)(0),        // 0: fairlead.link.v1.Close.Code
 	(Outcome_State)(0),     // 1: fairlead.link.v1.Outcome.State
@@ -5703,49 +5787,50 @@ var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(*AccountVerdict)(nil), // 19: fairlead.link.v1.AccountVerdict
 	(*CachePolicy)(nil),    // 20: fairlead.link.v1.CachePolicy
 	(*Attached)(nil),       // 21: fairlead.link.v1.Attached
-	(*Detached)(nil),       // 22: fairlead.link.v1.Detached
-	(*Drain)(nil),          // 23: fairlead.link.v1.Drain
-	(*Close)(nil),          // 24: fairlead.link.v1.Close
-	(*InventoryUp)(nil),    // 25: fairlead.link.v1.InventoryUp
-	(*Batch)(nil),          // 26: fairlead.link.v1.Batch
-	(*Change)(nil),         // 27: fairlead.link.v1.Change
-	(*Key)(nil),            // 28: fairlead.link.v1.Key
-	(*Row)(nil),            // 29: fairlead.link.v1.Row
-	(*Link)(nil),           // 30: fairlead.link.v1.Link
-	(*Group)(nil),          // 31: fairlead.link.v1.Group
-	(*Digest)(nil),         // 32: fairlead.link.v1.Digest
-	(*Page)(nil),           // 33: fairlead.link.v1.Page
-	(*Entry)(nil),          // 34: fairlead.link.v1.Entry
-	(*InventoryDown)(nil),  // 35: fairlead.link.v1.InventoryDown
-	(*Ack)(nil),            // 36: fairlead.link.v1.Ack
-	(*Credit)(nil),         // 37: fairlead.link.v1.Credit
-	(*Verdict)(nil),        // 38: fairlead.link.v1.Verdict
-	(*Want)(nil),           // 39: fairlead.link.v1.Want
-	(*Rejected)(nil),       // 40: fairlead.link.v1.Rejected
-	(*OperationDown)(nil),  // 41: fairlead.link.v1.OperationDown
-	(*Start)(nil),          // 42: fairlead.link.v1.Start
-	(*Cancel)(nil),         // 43: fairlead.link.v1.Cancel
-	(*Received)(nil),       // 44: fairlead.link.v1.Received
-	(*OperationUp)(nil),    // 45: fairlead.link.v1.OperationUp
-	(*Output)(nil),         // 46: fairlead.link.v1.Output
-	(*Outcome)(nil),        // 47: fairlead.link.v1.Outcome
-	(*Effect)(nil),         // 48: fairlead.link.v1.Effect
-	(*Failure)(nil),        // 49: fairlead.link.v1.Failure
-	(*Operation)(nil),      // 50: fairlead.link.v1.Operation
-	(*Get)(nil),            // 51: fairlead.link.v1.Get
-	(*List)(nil),           // 52: fairlead.link.v1.List
-	(*Apply)(nil),          // 53: fairlead.link.v1.Apply
-	(*Create)(nil),         // 54: fairlead.link.v1.Create
-	(*Replace)(nil),        // 55: fairlead.link.v1.Replace
-	(*Delete)(nil),         // 56: fairlead.link.v1.Delete
-	(*Logs)(nil),           // 57: fairlead.link.v1.Logs
-	(*Scale)(nil),          // 58: fairlead.link.v1.Scale
-	(*Patch)(nil),          // 59: fairlead.link.v1.Patch
-	(*RolloutHistory)(nil), // 60: fairlead.link.v1.RolloutHistory
-	(*RolloutUndo)(nil),    // 61: fairlead.link.v1.RolloutUndo
-	(*Rollout)(nil),        // 62: fairlead.link.v1.Rollout
-	(*Top)(nil),            // 63: fairlead.link.v1.Top
-	nil,                    // 64: fairlead.link.v1.Account.PermissionsEntry
+	(*Survey)(nil),         // 22: fairlead.link.v1.Survey
+	(*Detached)(nil),       // 23: fairlead.link.v1.Detached
+	(*Drain)(nil),          // 24: fairlead.link.v1.Drain
+	(*Close)(nil),          // 25: fairlead.link.v1.Close
+	(*InventoryUp)(nil),    // 26: fairlead.link.v1.InventoryUp
+	(*Batch)(nil),          // 27: fairlead.link.v1.Batch
+	(*Change)(nil),         // 28: fairlead.link.v1.Change
+	(*Key)(nil),            // 29: fairlead.link.v1.Key
+	(*Row)(nil),            // 30: fairlead.link.v1.Row
+	(*Link)(nil),           // 31: fairlead.link.v1.Link
+	(*Group)(nil),          // 32: fairlead.link.v1.Group
+	(*Digest)(nil),         // 33: fairlead.link.v1.Digest
+	(*Page)(nil),           // 34: fairlead.link.v1.Page
+	(*Entry)(nil),          // 35: fairlead.link.v1.Entry
+	(*InventoryDown)(nil),  // 36: fairlead.link.v1.InventoryDown
+	(*Ack)(nil),            // 37: fairlead.link.v1.Ack
+	(*Credit)(nil),         // 38: fairlead.link.v1.Credit
+	(*Verdict)(nil),        // 39: fairlead.link.v1.Verdict
+	(*Want)(nil),           // 40: fairlead.link.v1.Want
+	(*Rejected)(nil),       // 41: fairlead.link.v1.Rejected
+	(*OperationDown)(nil),  // 42: fairlead.link.v1.OperationDown
+	(*Start)(nil),          // 43: fairlead.link.v1.Start
+	(*Cancel)(nil),         // 44: fairlead.link.v1.Cancel
+	(*Received)(nil),       // 45: fairlead.link.v1.Received
+	(*OperationUp)(nil),    // 46: fairlead.link.v1.OperationUp
+	(*Output)(nil),         // 47: fairlead.link.v1.Output
+	(*Outcome)(nil),        // 48: fairlead.link.v1.Outcome
+	(*Effect)(nil),         // 49: fairlead.link.v1.Effect
+	(*Failure)(nil),        // 50: fairlead.link.v1.Failure
+	(*Operation)(nil),      // 51: fairlead.link.v1.Operation
+	(*Get)(nil),            // 52: fairlead.link.v1.Get
+	(*List)(nil),           // 53: fairlead.link.v1.List
+	(*Apply)(nil),          // 54: fairlead.link.v1.Apply
+	(*Create)(nil),         // 55: fairlead.link.v1.Create
+	(*Replace)(nil),        // 56: fairlead.link.v1.Replace
+	(*Delete)(nil),         // 57: fairlead.link.v1.Delete
+	(*Logs)(nil),           // 58: fairlead.link.v1.Logs
+	(*Scale)(nil),          // 59: fairlead.link.v1.Scale
+	(*Patch)(nil),          // 60: fairlead.link.v1.Patch
+	(*RolloutHistory)(nil), // 61: fairlead.link.v1.RolloutHistory
+	(*RolloutUndo)(nil),    // 62: fairlead.link.v1.RolloutUndo
+	(*Rollout)(nil),        // 63: fairlead.link.v1.Rollout
+	(*Top)(nil),            // 64: fairlead.link.v1.Top
+	nil,                    // 65: fairlead.link.v1.Account.PermissionsEntry
 }
 var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	7,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
@@ -5757,75 +5842,77 @@ var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	18, // 6: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
 	19, // 7: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
 	21, // 8: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
-	22, // 9: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
+	23, // 9: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
 	16, // 10: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	23, // 11: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
-	24, // 12: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
+	24, // 11: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
+	25, // 12: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
 	5,  // 13: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
-	8,  // 14: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
-	10, // 15: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
-	9,  // 16: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
-	12, // 17: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	64, // 18: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
-	13, // 19: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	10, // 20: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
-	12, // 21: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	20, // 22: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
-	13, // 23: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	0,  // 24: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
-	26, // 25: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
-	32, // 26: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
-	33, // 27: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
-	27, // 28: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
-	29, // 29: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
-	28, // 30: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
-	30, // 31: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
-	30, // 32: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
-	28, // 33: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
-	28, // 34: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
-	28, // 35: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
-	31, // 36: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
-	31, // 37: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
-	34, // 38: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
-	36, // 39: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
-	37, // 40: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
-	38, // 41: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
-	39, // 42: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
-	40, // 43: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
-	31, // 44: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
-	31, // 45: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
-	31, // 46: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
-	42, // 47: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
-	43, // 48: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
-	44, // 49: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
-	50, // 50: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
-	46, // 51: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
-	47, // 52: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
-	1,  // 53: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
-	49, // 54: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
-	48, // 55: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
-	2,  // 56: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
-	51, // 57: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
-	52, // 58: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
-	53, // 59: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
-	54, // 60: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
-	55, // 61: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
-	56, // 62: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
-	57, // 63: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
-	58, // 64: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
-	59, // 65: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
-	60, // 66: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
-	61, // 67: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
-	62, // 68: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
-	62, // 69: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
-	62, // 70: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
-	63, // 71: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
-	11, // 72: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	22, // 14: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
+	8,  // 15: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
+	10, // 16: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
+	9,  // 17: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
+	12, // 18: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	65, // 19: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
+	13, // 20: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	10, // 21: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
+	12, // 22: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	20, // 23: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
+	13, // 24: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	32, // 25: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
+	0,  // 26: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
+	27, // 27: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
+	33, // 28: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
+	34, // 29: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
+	28, // 30: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
+	30, // 31: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
+	29, // 32: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
+	31, // 33: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
+	31, // 34: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
+	29, // 35: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
+	29, // 36: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
+	29, // 37: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
+	32, // 38: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
+	32, // 39: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
+	35, // 40: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
+	37, // 41: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
+	38, // 42: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
+	39, // 43: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
+	40, // 44: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
+	41, // 45: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
+	32, // 46: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
+	32, // 47: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
+	32, // 48: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
+	43, // 49: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
+	44, // 50: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
+	45, // 51: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
+	51, // 52: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
+	47, // 53: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
+	48, // 54: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
+	1,  // 55: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
+	50, // 56: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
+	49, // 57: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
+	2,  // 58: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
+	52, // 59: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
+	53, // 60: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
+	54, // 61: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
+	55, // 62: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
+	56, // 63: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
+	57, // 64: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
+	58, // 65: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
+	59, // 66: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
+	60, // 67: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
+	61, // 68: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
+	62, // 69: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
+	63, // 70: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
+	63, // 71: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
+	63, // 72: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
+	64, // 73: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
+	11, // 74: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_link_v1_link_proto_init() }
@@ -5850,36 +5937,37 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionDown_Drain)(nil),
 		(*SessionDown_Close)(nil),
 		(*SessionDown_Challenge)(nil),
+		(*SessionDown_Survey)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[22].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[23].OneofWrappers = []any{
 		(*InventoryUp_Batch)(nil),
 		(*InventoryUp_Digest)(nil),
 		(*InventoryUp_Page)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[24].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[25].OneofWrappers = []any{
 		(*Change_PutRow)(nil),
 		(*Change_DeleteRow)(nil),
 		(*Change_PutLink)(nil),
 		(*Change_DeleteLink)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[32].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[33].OneofWrappers = []any{
 		(*InventoryDown_Ack)(nil),
 		(*InventoryDown_Credit)(nil),
 		(*InventoryDown_Verdict)(nil),
 		(*InventoryDown_Want)(nil),
 		(*InventoryDown_Rejected)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[38].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[39].OneofWrappers = []any{
 		(*OperationDown_Start)(nil),
 		(*OperationDown_Cancel)(nil),
 		(*OperationDown_Received)(nil),
 		(*OperationDown_OutputCredit)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[42].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[43].OneofWrappers = []any{
 		(*OperationUp_Output)(nil),
 		(*OperationUp_Outcome)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[47].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[48].OneofWrappers = []any{
 		(*Operation_Get)(nil),
 		(*Operation_List)(nil),
 		(*Operation_Apply)(nil),
@@ -5896,15 +5984,15 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*Operation_RolloutRestart)(nil),
 		(*Operation_Top)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[54].OneofWrappers = []any{}
 	file_fairlead_link_v1_link_proto_msgTypes[55].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[56].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_link_v1_link_proto_rawDesc), len(file_fairlead_link_v1_link_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   62,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
