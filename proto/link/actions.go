@@ -149,6 +149,8 @@ type Note struct {
 	Group   *linkv1.Group
 	Key     string
 	Reason  string
+	// Agreed is of NoteRemembered.
+	Agreed bool
 }
 
 // NoteKind says what a Note is about.
@@ -183,6 +185,8 @@ const (
 	NoteDiscarded
 	// NoteChecked: a comparison that Bridge.Recheck asked for has ended; Reason is "agreed" or "gave up". Bridge.
 	NoteChecked
+	// NoteRemembered: the agent says whether a group agreed when it was last compared, in an earlier session. Bridge.
+	NoteRemembered
 	// NoteDraining: the session takes no new operations from now on. Bridge and agent.
 	NoteDraining
 )
@@ -191,7 +195,7 @@ const (
 func (k NoteKind) String() string {
 	names := [...]string{NoteAccepted: "accepted", NoteRefused: "refused", NoteWithdrawn: "withdrawn", NoteAttached: "attached", NoteContinued: "continued",
 		NoteDetached: "detached", NoteStandby: "standby", NoteRejected: "rejected", NoteAgreed: "agreed", NoteDiffers: "differs", NoteGaveUp: "gave up",
-		NoteSwept: "swept", NoteDiscarded: "discarded", NoteChecked: "checked", NoteDraining: "draining"}
+		NoteSwept: "swept", NoteDiscarded: "discarded", NoteChecked: "checked", NoteRemembered: "remembered", NoteDraining: "draining"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}

@@ -29,6 +29,8 @@ type agentAccount struct {
 	records  Records
 	facts    *linkv1.Facts
 	factsDue bool
+	// comparedDue: the bridge has to be told what it does not know of former comparisons.
+	comparedDue bool
 
 	phase phase
 	// epoch is the last one that this process was given. kept: the outbox holds everything since that was not acknowledged, so that
@@ -272,7 +274,7 @@ func (acc *agentAccount) unwant(g *group) {
 // disconnect is the loss of the session: nothing may be sent until the next attach. What was sent stays in the outbox.
 func (acc *agentAccount) disconnect() {
 	// After standby as well: the next bridge may give it to us, and what changes from now on is kept for it.
-	acc.phase, acc.newest = waiting, 0
+	acc.phase, acc.newest, acc.comparedDue = waiting, 0, false
 }
 
 // standBy empties the outbox: whoever is given the account later compares everything.
@@ -328,9 +330,24 @@ func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
 	what := NoteAttached
 	if continues {
 		what = NoteContinued
+		acc.comparedDue, a.session.comparedDue = true, true
 		acc.begin(a) // there will be no survey
 	}
 	a.act(Note{What: what, Account: acc.name, Epoch: acc.epoch})
+}
+
+// compared tells how comparisons ended before the present session. One that was never made is not told.
+func (acc *agentAccount) compared() *linkv1.Compared {
+	told := &linkv1.Compared{Account: acc.name, Epoch: acc.epoch}
+	for _, g := range acc.order {
+		switch {
+		case g.known:
+			told.Agreed = append(told.Agreed, g.message)
+		case g.stage != unknown && g.stage != agreed:
+			told.Open = append(told.Open, g.message)
+		}
+	}
+	return told
 }
 
 func (acc *agentAccount) detached(a *Agent, f *linkv1.Detached) {

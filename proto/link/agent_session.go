@@ -13,14 +13,16 @@ type agentSession struct {
 	welcome  *linkv1.Welcome
 	credit   int
 	helloDue bool
-	// declare: the accounts changed since they were last told. factsDue: some account's did.
-	declare  bool
-	factsDue bool
-	beatDue  bool
-	goodbye  bool
-	draining *linkv1.Drain
-	leaveAt  time.Time
-	ended    bool
+	// declare: the accounts changed since they were last told. factsDue: some account's did. comparedDue: some account has to tell of
+	// comparisons.
+	declare     bool
+	factsDue    bool
+	comparedDue bool
+	beatDue     bool
+	goodbye     bool
+	draining    *linkv1.Drain
+	leaveAt     time.Time
+	ended       bool
 }
 
 func (s *agentSession) open() bool { return s != nil && s.welcome != nil && !s.ended }
@@ -237,8 +239,24 @@ func (a *Agent) NextSession() *linkv1.SessionUp {
 		}
 		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Goodbye{Goodbye: &linkv1.Goodbye{Reason: reason}}}
 	case s.factsDue && !s.ended:
-		return a.nextFacts()
+		if facts := a.nextFacts(); facts != nil {
+			return facts
+		}
 	}
+	if s.comparedDue && !s.ended {
+		return a.nextCompared()
+	}
+	return nil
+}
+
+func (a *Agent) nextCompared() *linkv1.SessionUp {
+	for _, acc := range a.order {
+		if acc.comparedDue {
+			acc.comparedDue = false
+			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Compared{Compared: acc.compared()}}
+		}
+	}
+	a.session.comparedDue = false
 	return nil
 }
 

@@ -29,6 +29,8 @@ func (b *Bridge) ReceivedSession(now time.Time, frame *linkv1.SessionUp) {
 		b.declare(f.Accounts.GetAccounts(), f.Accounts.GetRemoved())
 	case *linkv1.SessionUp_Facts:
 		b.receiveFacts(f.Facts)
+	case *linkv1.SessionUp_Compared:
+		b.receiveCompared(f.Compared)
 	case *linkv1.SessionUp_Heartbeat:
 		b.echo = f.Heartbeat
 	case *linkv1.SessionUp_Goodbye:

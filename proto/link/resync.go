@@ -105,6 +105,27 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 	b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Verdict{Verdict: verdict}})
 }
 
+// receiveCompared takes the agent's word for comparisons of before the session. What was compared in it is known better.
+func (b *Bridge) receiveCompared(f *linkv1.Compared) {
+	acc := b.accounts[f.GetAccount()]
+	if acc == nil || acc.epoch == 0 || acc.epoch != f.GetEpoch() {
+		return
+	}
+	for i, groups := range [][]*linkv1.Group{f.GetAgreed(), f.GetOpen()} {
+		for _, g := range groups {
+			key := groupOf(g)
+			if !acc.knows(key) {
+				b.broken(fmt.Sprintf("the agent has compared more than %d groups of account %q, or one without a type", maxGroups, acc.name))
+				return
+			}
+			if c := acc.groups[key]; *c == (comparison{}) {
+				c.agreed = i == 0
+				b.act(Note{What: NoteRemembered, Account: acc.name, Epoch: acc.epoch, Group: g, Agreed: c.agreed})
+			}
+		}
+	}
+}
+
 // Recheck has an attached account's groups compared now, those of a type ("": all of them) with the links from and to it. Each ends with a
 // NoteChecked, unless the account is detached before. It returns the groups; none if the account is not attached.
 func (b *Bridge) Recheck(now time.Time, account, typ string) (groups []*linkv1.Group) {

@@ -148,6 +148,15 @@ func sessionUpText(f *linkv1.SessionUp) string {
 		return "facts"
 	case *linkv1.SessionUp_Heartbeat:
 		return fmt.Sprintf("heartbeat %d", f.Heartbeat.GetNumber())
+	case *linkv1.SessionUp_Compared:
+		text := "compared ["
+		for i, g := range f.Compared.GetAgreed() {
+			text += " "[:min(i, 1)] + groupText(g)
+		}
+		for _, g := range f.Compared.GetOpen() {
+			text += " not:" + groupText(g)
+		}
+		return text + "]"
 	case *linkv1.SessionUp_Goodbye:
 		return "goodbye"
 	}

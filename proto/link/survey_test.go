@@ -53,6 +53,51 @@ func TestARestartWithoutAChangeCostsDigestsWhateverTheNumberOfObjects(t *testing
 	}
 }
 
+func TestABridgeThatRestartedKnowsAtOnceWhatAgreed(t *testing.T) {
+	w := newWorld(1)
+	b := w.addBridge("bridge", func(c *BridgeConfig) { c.Age = -1 }, OperationsConfig{})
+	n := w.addAgent("agent", []string{"prod"}, nil)
+	w.clusters["prod"].put("a1")
+	sessionBytes(w, n, b)
+	n.core.NotLive("prod", svcType) // says nothing about the rows
+	b.start()
+	n.lose("the bridge is gone")
+	agrees := map[groupKey]bool{}
+	w.watch.note = func(node string, note Note) {
+		switch {
+		case node != b.name:
+		case note.What == NoteRemembered:
+			agrees[groupOf(note.Group)] = note.Agreed
+		case note.What == NoteAgreed || note.What == NoteDiffers:
+			t.Errorf("%v was compared again", note.Group)
+		}
+	}
+	sessionBytes(w, n, b)
+	for _, key := range []groupKey{podGroup, linkGroup, appGroup, {typ: svcType}} {
+		if !agrees[key] {
+			t.Errorf("the bridge does not know that %v agreed", key)
+		}
+	}
+	// A person may ask for a comparison of all of it.
+	if groups := b.sessions[0].core.Recheck(w.now, "prod", ""); len(groups) != len(agrees) {
+		t.Errorf("groups to compare are %v", groups)
+	}
+	// What was said of another attach, or of what was compared since, changes nothing.
+	core, epoch := b.sessions[0].core, b.sessions[0].core.accounts["prod"].epoch
+	clear(agrees)
+	for _, told := range []*linkv1.Compared{{Account: "prod", Epoch: epoch - 1, Open: []*linkv1.Group{{Type: "new"}}}, {Account: "stage", Epoch: epoch}, {Account: "prod", Epoch: epoch, Open: []*linkv1.Group{podGroup.message()}}} {
+		core.ReceivedSession(w.now, &linkv1.SessionUp{Frame: &linkv1.SessionUp_Compared{Compared: told}})
+	}
+	b.sessions[0].actions()
+	if len(agrees) != 0 {
+		t.Errorf("it believes %v", agrees)
+	}
+	core.ReceivedSession(w.now, &linkv1.SessionUp{Frame: &linkv1.SessionUp_Compared{Compared: &linkv1.Compared{Account: "prod", Epoch: epoch, Open: []*linkv1.Group{{}}}}})
+	if !core.ended {
+		t.Error("a group without a type is taken")
+	}
+}
+
 func TestWhatRemembersLargeComparisonsIsLetGoAfterThem(t *testing.T) {
 	const objects = 2_000
 	w := newWorld(1)

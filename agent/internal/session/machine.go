@@ -102,7 +102,7 @@ func (s *Session) note(n link.Note) {
 		log.Debug("rows agree", "type", n.Group.GetType(), "links_to", n.Group.GetRelType())
 	case link.NoteDraining:
 		log.Info("draining", "reason", n.Reason)
-	case link.NoteWithdrawn, link.NoteSwept, link.NoteDiscarded:
+	case link.NoteWithdrawn, link.NoteSwept, link.NoteDiscarded, link.NoteChecked, link.NoteRemembered:
 		// the bridge's to tell
 	}
 }

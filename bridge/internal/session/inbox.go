@@ -86,6 +86,9 @@ func (e *session) noted(n link.Note) {
 		delete(e.epochs, n.Account)
 	case link.NoteChecked:
 		return
+	case link.NoteRemembered:
+		e.agreed(n.Account, n.Group, n.Agreed)
+		return
 	case link.NoteAgreed:
 		if e.agreed(n.Account, n.Group, true) {
 			e.work = append(e.work, n) // the actor deletes leftovers

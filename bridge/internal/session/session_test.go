@@ -26,6 +26,7 @@ func TestSessionsOnARealServer(t *testing.T) {
 		{"what is acknowledged is in the tables, and a broken protocol ends the session", inventory},
 		{"frames that are against the protocol close with that word", broken},
 		{"a newer session of the same process replaces the older one and continues", replaced},
+		{"what agreed before a bridge restarted is known as soon as its agent continues", remembered},
 		{"a standby takes over when the holder goes, whenever it goes", standby},
 		{"two bridges do not take an account from each other for ever", twoBridges},
 		{"an account that is withdrawn is handed over and no longer routed", withdrawn},
@@ -118,6 +119,23 @@ func inventory(t *testing.T, d *storetest.DB, _ int) {
 	inv.say(batch("a", epoch, steps+7, "gap", 10))
 	a.closed(linkv1.Close_CODE_PROTOCOL)
 	w.until("the account is seen as gone", func() bool { known, _ := w.registry.Get("a"); return len(known.Sessions) == 0 })
+}
+
+func remembered(t *testing.T, d *storetest.DB, _ int) {
+	epoch := newWorld(t, d, "b", cache.Options{}).connect("i", "a").attached("a").GetEpoch()
+	w := newWorld(t, d, "b", cache.Options{})
+	a := w.resume("i", []*linkv1.Resume{{Account: "a", Epoch: epoch}}, "a")
+	at := a.attached("a")
+	if !at.GetContinues() {
+		t.Fatalf("%v does not continue", at)
+	}
+	a.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Compared{Compared: &linkv1.Compared{Account: "a", Epoch: at.GetEpoch(),
+		Agreed: []*linkv1.Group{{Type: "pod"}, {Type: "service"}, {Type: "service", RelType: "pod"}},
+		Open:   []*linkv1.Group{{Type: "pod", RelType: "service"}, {Type: "deployment"}}}}})
+	w.until("the kinds are known although nothing was compared", func() bool {
+		live, pending := w.service.Kinds("a")
+		return slices.Equal(live, []string{"service"}) && slices.Equal(pending, []string{"deployment", "pod"})
+	})
 }
 
 func broken(t *testing.T, d *storetest.DB, _ int) {

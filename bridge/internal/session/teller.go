@@ -71,7 +71,7 @@ func (t *teller) tell(n link.Note) {
 		e.log.Debug("late frame ignored", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
 	case link.NoteDraining:
 		cfg.Router.Drain(e.id)
-	case link.NoteAgreed, link.NoteChecked:
+	case link.NoteAgreed, link.NoteChecked, link.NoteRemembered:
 		// the actor's, and for those who wait for a resync
 	}
 }

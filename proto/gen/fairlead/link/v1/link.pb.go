@@ -94,7 +94,7 @@ func (x Close_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Close_Code.Descriptor instead.
 func (Close_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type Outcome_State int32
@@ -157,7 +157,7 @@ func (x Outcome_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome_State.Descriptor instead.
 func (Outcome_State) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46, 0}
 }
 
 type Failure_Cause int32
@@ -216,7 +216,7 @@ func (x Failure_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Cause.Descriptor instead.
 func (Failure_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48, 0}
 }
 
 // SessionUp is a frame of the session stream from the agent. The first frame is Hello; before it a Proof, where one is asked for.
@@ -230,6 +230,7 @@ type SessionUp struct {
 	//	*SessionUp_Heartbeat
 	//	*SessionUp_Goodbye
 	//	*SessionUp_Proof
+	//	*SessionUp_Compared
 	Frame         isSessionUp_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -326,6 +327,15 @@ func (x *SessionUp) GetProof() *Proof {
 	return nil
 }
 
+func (x *SessionUp) GetCompared() *Compared {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionUp_Compared); ok {
+			return x.Compared
+		}
+	}
+	return nil
+}
+
 type isSessionUp_Frame interface {
 	isSessionUp_Frame()
 }
@@ -354,6 +364,10 @@ type SessionUp_Proof struct {
 	Proof *Proof `protobuf:"bytes,6,opt,name=proof,proto3,oneof"`
 }
 
+type SessionUp_Compared struct {
+	Compared *Compared `protobuf:"bytes,7,opt,name=compared,proto3,oneof"`
+}
+
 func (*SessionUp_Hello) isSessionUp_Frame() {}
 
 func (*SessionUp_Accounts) isSessionUp_Frame() {}
@@ -365,6 +379,8 @@ func (*SessionUp_Heartbeat) isSessionUp_Frame() {}
 func (*SessionUp_Goodbye) isSessionUp_Frame() {}
 
 func (*SessionUp_Proof) isSessionUp_Frame() {}
+
+func (*SessionUp_Compared) isSessionUp_Frame() {}
 
 // SessionDown is a frame of the session stream from the bridge. The first frame is Welcome or Close; before it a Challenge, to an
 // agent that asked for one.
@@ -1399,6 +1415,76 @@ func (x *Facts) GetProblem() string {
 	return ""
 }
 
+// Compared follows an Attached that continues: how the comparisons ended that an earlier session made, which the bridge cannot know.
+type Compared struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Groups that agreed at the last word, and those that did not.
+	Agreed        []*Group `protobuf:"bytes,3,rep,name=agreed,proto3" json:"agreed,omitempty"`
+	Open          []*Group `protobuf:"bytes,4,rep,name=open,proto3" json:"open,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Compared) Reset() {
+	*x = Compared{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Compared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Compared) ProtoMessage() {}
+
+func (x *Compared) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Compared.ProtoReflect.Descriptor instead.
+func (*Compared) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Compared) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Compared) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Compared) GetAgreed() []*Group {
+	if x != nil {
+		return x.Agreed
+	}
+	return nil
+}
+
+func (x *Compared) GetOpen() []*Group {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
 // Heartbeat goes up, and comes back as it is.
 type Heartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1409,7 +1495,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1507,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[13]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1520,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Heartbeat) GetNumber() uint64 {
@@ -1454,7 +1540,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1552,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[14]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1565,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Goodbye) GetReason() string {
@@ -1518,7 +1604,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1616,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1629,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Welcome) GetCapability() uint32 {
@@ -1640,7 +1726,7 @@ type AccountVerdict struct {
 
 func (x *AccountVerdict) Reset() {
 	*x = AccountVerdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1738,7 @@ func (x *AccountVerdict) String() string {
 func (*AccountVerdict) ProtoMessage() {}
 
 func (x *AccountVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1751,7 @@ func (x *AccountVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountVerdict.ProtoReflect.Descriptor instead.
 func (*AccountVerdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AccountVerdict) GetAccount() string {
@@ -1721,7 +1807,7 @@ type CachePolicy struct {
 
 func (x *CachePolicy) Reset() {
 	*x = CachePolicy{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1819,7 @@ func (x *CachePolicy) String() string {
 func (*CachePolicy) ProtoMessage() {}
 
 func (x *CachePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1832,7 @@ func (x *CachePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePolicy.ProtoReflect.Descriptor instead.
 func (*CachePolicy) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CachePolicy) GetKinds() []string {
@@ -1799,7 +1885,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1897,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1910,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Attached) GetAccount() string {
@@ -1862,7 +1948,7 @@ type Survey struct {
 
 func (x *Survey) Reset() {
 	*x = Survey{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +1960,7 @@ func (x *Survey) String() string {
 func (*Survey) ProtoMessage() {}
 
 func (x *Survey) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +1973,7 @@ func (x *Survey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Survey.ProtoReflect.Descriptor instead.
 func (*Survey) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Survey) GetAccount() string {
@@ -1923,7 +2009,7 @@ type Detached struct {
 
 func (x *Detached) Reset() {
 	*x = Detached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2021,7 @@ func (x *Detached) String() string {
 func (*Detached) ProtoMessage() {}
 
 func (x *Detached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2034,7 @@ func (x *Detached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detached.ProtoReflect.Descriptor instead.
 func (*Detached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Detached) GetAccount() string {
@@ -1985,7 +2071,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2083,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2096,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Drain) GetGraceMs() uint32 {
@@ -2046,7 +2132,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2144,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2157,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Close) GetCode() Close_Code {
@@ -2115,7 +2201,7 @@ type InventoryUp struct {
 
 func (x *InventoryUp) Reset() {
 	*x = InventoryUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2213,7 @@ func (x *InventoryUp) String() string {
 func (*InventoryUp) ProtoMessage() {}
 
 func (x *InventoryUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2226,7 @@ func (x *InventoryUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryUp.ProtoReflect.Descriptor instead.
 func (*InventoryUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InventoryUp) GetAccount() string {
@@ -2230,7 +2316,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2328,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2341,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Batch) GetChanges() []*Change {
@@ -2281,7 +2367,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2379,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2392,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2394,7 +2480,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2492,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2505,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Key) GetType() string {
@@ -2454,7 +2540,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2552,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2565,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Row) GetKey() *Key {
@@ -2507,7 +2593,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2605,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2618,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Link) GetFrom() *Key {
@@ -2560,7 +2646,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2658,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2671,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Group) GetType() string {
@@ -2615,7 +2701,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2627,7 +2713,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2640,7 +2726,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Digest) GetGroup() *Group {
@@ -2678,7 +2764,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2776,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2789,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Page) GetGroup() *Group {
@@ -2747,7 +2833,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +2845,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +2858,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Entry) GetKey() string {
@@ -2806,7 +2892,7 @@ type InventoryDown struct {
 
 func (x *InventoryDown) Reset() {
 	*x = InventoryDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +2904,7 @@ func (x *InventoryDown) String() string {
 func (*InventoryDown) ProtoMessage() {}
 
 func (x *InventoryDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +2917,7 @@ func (x *InventoryDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryDown.ProtoReflect.Descriptor instead.
 func (*InventoryDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *InventoryDown) GetFrame() isInventoryDown_Frame {
@@ -2932,7 +3018,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3030,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3043,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Ack) GetAccount() string {
@@ -2991,7 +3077,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3089,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3102,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -3043,7 +3129,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3055,7 +3141,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3068,7 +3154,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Verdict) GetAccount() string {
@@ -3126,7 +3212,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3224,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3237,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Want) GetAccount() string {
@@ -3196,7 +3282,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3208,7 +3294,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3221,7 +3307,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Rejected) GetAccount() string {
@@ -3277,7 +3363,7 @@ type OperationDown struct {
 
 func (x *OperationDown) Reset() {
 	*x = OperationDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3375,7 @@ func (x *OperationDown) String() string {
 func (*OperationDown) ProtoMessage() {}
 
 func (x *OperationDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3388,7 @@ func (x *OperationDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationDown.ProtoReflect.Descriptor instead.
 func (*OperationDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *OperationDown) GetId() string {
@@ -3403,7 +3489,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3501,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3514,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Start) GetAccount() string {
@@ -3482,7 +3568,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3494,7 +3580,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3507,7 +3593,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Cancel) GetReason() string {
@@ -3525,7 +3611,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3623,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3636,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
 }
 
 // OperationUp is a frame from the agent about one operation.
@@ -3568,7 +3654,7 @@ type OperationUp struct {
 
 func (x *OperationUp) Reset() {
 	*x = OperationUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3580,7 +3666,7 @@ func (x *OperationUp) String() string {
 func (*OperationUp) ProtoMessage() {}
 
 func (x *OperationUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3593,7 +3679,7 @@ func (x *OperationUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationUp.ProtoReflect.Descriptor instead.
 func (*OperationUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *OperationUp) GetId() string {
@@ -3655,7 +3741,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3667,7 +3753,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3680,7 +3766,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Output) GetOffset() uint64 {
@@ -3722,7 +3808,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3820,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3833,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Outcome) GetState() Outcome_State {
@@ -3828,7 +3914,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +3926,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +3939,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Effect) GetResource() string {
@@ -3901,7 +3987,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3913,7 +3999,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3926,7 +4012,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Failure) GetCause() Failure_Cause {
@@ -3991,7 +4077,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4003,7 +4089,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4016,7 +4102,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Operation) GetOperation() isOperation_Operation {
@@ -4268,7 +4354,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4280,7 +4366,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4293,7 +4379,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Get) GetKind() string {
@@ -4335,7 +4421,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4347,7 +4433,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4360,7 +4446,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *List) GetKinds() []string {
@@ -4423,7 +4509,7 @@ type Apply struct {
 
 func (x *Apply) Reset() {
 	*x = Apply{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4435,7 +4521,7 @@ func (x *Apply) String() string {
 func (*Apply) ProtoMessage() {}
 
 func (x *Apply) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4448,7 +4534,7 @@ func (x *Apply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Apply.ProtoReflect.Descriptor instead.
 func (*Apply) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Apply) GetManifests() []byte {
@@ -4514,7 +4600,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4526,7 +4612,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4539,7 +4625,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Create) GetManifests() []byte {
@@ -4590,7 +4676,7 @@ type Replace struct {
 
 func (x *Replace) Reset() {
 	*x = Replace{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4602,7 +4688,7 @@ func (x *Replace) String() string {
 func (*Replace) ProtoMessage() {}
 
 func (x *Replace) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4615,7 +4701,7 @@ func (x *Replace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replace.ProtoReflect.Descriptor instead.
 func (*Replace) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Replace) GetManifests() []byte {
@@ -4666,7 +4752,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4678,7 +4764,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4691,7 +4777,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Delete) GetKind() string {
@@ -4777,7 +4863,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +4875,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +4888,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Logs) GetKind() string {
@@ -4898,7 +4984,7 @@ type Scale struct {
 
 func (x *Scale) Reset() {
 	*x = Scale{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4910,7 +4996,7 @@ func (x *Scale) String() string {
 func (*Scale) ProtoMessage() {}
 
 func (x *Scale) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4923,7 +5009,7 @@ func (x *Scale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scale.ProtoReflect.Descriptor instead.
 func (*Scale) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Scale) GetKind() string {
@@ -4986,7 +5072,7 @@ type Patch struct {
 
 func (x *Patch) Reset() {
 	*x = Patch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4998,7 +5084,7 @@ func (x *Patch) String() string {
 func (*Patch) ProtoMessage() {}
 
 func (x *Patch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5011,7 +5097,7 @@ func (x *Patch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Patch.ProtoReflect.Descriptor instead.
 func (*Patch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Patch) GetKind() string {
@@ -5077,7 +5163,7 @@ type RolloutHistory struct {
 
 func (x *RolloutHistory) Reset() {
 	*x = RolloutHistory{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5089,7 +5175,7 @@ func (x *RolloutHistory) String() string {
 func (*RolloutHistory) ProtoMessage() {}
 
 func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5102,7 +5188,7 @@ func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutHistory.ProtoReflect.Descriptor instead.
 func (*RolloutHistory) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RolloutHistory) GetKind() string {
@@ -5147,7 +5233,7 @@ type RolloutUndo struct {
 
 func (x *RolloutUndo) Reset() {
 	*x = RolloutUndo{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5159,7 +5245,7 @@ func (x *RolloutUndo) String() string {
 func (*RolloutUndo) ProtoMessage() {}
 
 func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5172,7 +5258,7 @@ func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutUndo.ProtoReflect.Descriptor instead.
 func (*RolloutUndo) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RolloutUndo) GetKind() string {
@@ -5215,7 +5301,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5227,7 +5313,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5240,7 +5326,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Rollout) GetKind() string {
@@ -5278,7 +5364,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5290,7 +5376,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5303,7 +5389,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Top) GetNamespace() string {
@@ -5338,14 +5424,15 @@ var File_fairlead_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\xd5\x02\n" +
+	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\x8f\x03\n" +
 	"\tSessionUp\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.fairlead.link.v1.HelloH\x00R\x05hello\x128\n" +
 	"\baccounts\x18\x02 \x01(\v2\x1a.fairlead.link.v1.AccountsH\x00R\baccounts\x12/\n" +
 	"\x05facts\x18\x03 \x01(\v2\x17.fairlead.link.v1.FactsH\x00R\x05facts\x12;\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x1b.fairlead.link.v1.HeartbeatH\x00R\theartbeat\x125\n" +
 	"\agoodbye\x18\x05 \x01(\v2\x19.fairlead.link.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
-	"\x05proof\x18\x06 \x01(\v2\x17.fairlead.link.v1.ProofH\x00R\x05proofB\a\n" +
+	"\x05proof\x18\x06 \x01(\v2\x17.fairlead.link.v1.ProofH\x00R\x05proof\x128\n" +
+	"\bcompared\x18\a \x01(\v2\x1a.fairlead.link.v1.ComparedH\x00R\bcomparedB\a\n" +
 	"\x05frame\"\x8f\x04\n" +
 	"\vSessionDown\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.fairlead.link.v1.WelcomeH\x00R\awelcome\x12<\n" +
@@ -5433,7 +5520,12 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"namespaces\x12K\n" +
 	"\x10custom_resources\x18\x03 \x03(\v2 .fairlead.link.v1.CustomResourceR\x0fcustomResources\x12%\n" +
 	"\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem\"#\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x98\x01\n" +
+	"\bCompared\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12/\n" +
+	"\x06agreed\x18\x03 \x03(\v2\x17.fairlead.link.v1.GroupR\x06agreed\x12+\n" +
+	"\x04open\x18\x04 \x03(\v2\x17.fairlead.link.v1.GroupR\x04open\"#\n" +
 	"\tHeartbeat\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\"!\n" +
 	"\aGoodbye\x12\x16\n" +
@@ -5763,7 +5855,7 @@ func file_fairlead_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_fairlead_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(Close_Code)(0),        // 0: fairlead.link.v1.Close.Code
 	(Outcome_State)(0),     // 1: fairlead.link.v1.Outcome.State
@@ -5781,138 +5873,142 @@ var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(*CachingPolicy)(nil),  // 13: fairlead.link.v1.CachingPolicy
 	(*Accounts)(nil),       // 14: fairlead.link.v1.Accounts
 	(*Facts)(nil),          // 15: fairlead.link.v1.Facts
-	(*Heartbeat)(nil),      // 16: fairlead.link.v1.Heartbeat
-	(*Goodbye)(nil),        // 17: fairlead.link.v1.Goodbye
-	(*Welcome)(nil),        // 18: fairlead.link.v1.Welcome
-	(*AccountVerdict)(nil), // 19: fairlead.link.v1.AccountVerdict
-	(*CachePolicy)(nil),    // 20: fairlead.link.v1.CachePolicy
-	(*Attached)(nil),       // 21: fairlead.link.v1.Attached
-	(*Survey)(nil),         // 22: fairlead.link.v1.Survey
-	(*Detached)(nil),       // 23: fairlead.link.v1.Detached
-	(*Drain)(nil),          // 24: fairlead.link.v1.Drain
-	(*Close)(nil),          // 25: fairlead.link.v1.Close
-	(*InventoryUp)(nil),    // 26: fairlead.link.v1.InventoryUp
-	(*Batch)(nil),          // 27: fairlead.link.v1.Batch
-	(*Change)(nil),         // 28: fairlead.link.v1.Change
-	(*Key)(nil),            // 29: fairlead.link.v1.Key
-	(*Row)(nil),            // 30: fairlead.link.v1.Row
-	(*Link)(nil),           // 31: fairlead.link.v1.Link
-	(*Group)(nil),          // 32: fairlead.link.v1.Group
-	(*Digest)(nil),         // 33: fairlead.link.v1.Digest
-	(*Page)(nil),           // 34: fairlead.link.v1.Page
-	(*Entry)(nil),          // 35: fairlead.link.v1.Entry
-	(*InventoryDown)(nil),  // 36: fairlead.link.v1.InventoryDown
-	(*Ack)(nil),            // 37: fairlead.link.v1.Ack
-	(*Credit)(nil),         // 38: fairlead.link.v1.Credit
-	(*Verdict)(nil),        // 39: fairlead.link.v1.Verdict
-	(*Want)(nil),           // 40: fairlead.link.v1.Want
-	(*Rejected)(nil),       // 41: fairlead.link.v1.Rejected
-	(*OperationDown)(nil),  // 42: fairlead.link.v1.OperationDown
-	(*Start)(nil),          // 43: fairlead.link.v1.Start
-	(*Cancel)(nil),         // 44: fairlead.link.v1.Cancel
-	(*Received)(nil),       // 45: fairlead.link.v1.Received
-	(*OperationUp)(nil),    // 46: fairlead.link.v1.OperationUp
-	(*Output)(nil),         // 47: fairlead.link.v1.Output
-	(*Outcome)(nil),        // 48: fairlead.link.v1.Outcome
-	(*Effect)(nil),         // 49: fairlead.link.v1.Effect
-	(*Failure)(nil),        // 50: fairlead.link.v1.Failure
-	(*Operation)(nil),      // 51: fairlead.link.v1.Operation
-	(*Get)(nil),            // 52: fairlead.link.v1.Get
-	(*List)(nil),           // 53: fairlead.link.v1.List
-	(*Apply)(nil),          // 54: fairlead.link.v1.Apply
-	(*Create)(nil),         // 55: fairlead.link.v1.Create
-	(*Replace)(nil),        // 56: fairlead.link.v1.Replace
-	(*Delete)(nil),         // 57: fairlead.link.v1.Delete
-	(*Logs)(nil),           // 58: fairlead.link.v1.Logs
-	(*Scale)(nil),          // 59: fairlead.link.v1.Scale
-	(*Patch)(nil),          // 60: fairlead.link.v1.Patch
-	(*RolloutHistory)(nil), // 61: fairlead.link.v1.RolloutHistory
-	(*RolloutUndo)(nil),    // 62: fairlead.link.v1.RolloutUndo
-	(*Rollout)(nil),        // 63: fairlead.link.v1.Rollout
-	(*Top)(nil),            // 64: fairlead.link.v1.Top
-	nil,                    // 65: fairlead.link.v1.Account.PermissionsEntry
+	(*Compared)(nil),       // 16: fairlead.link.v1.Compared
+	(*Heartbeat)(nil),      // 17: fairlead.link.v1.Heartbeat
+	(*Goodbye)(nil),        // 18: fairlead.link.v1.Goodbye
+	(*Welcome)(nil),        // 19: fairlead.link.v1.Welcome
+	(*AccountVerdict)(nil), // 20: fairlead.link.v1.AccountVerdict
+	(*CachePolicy)(nil),    // 21: fairlead.link.v1.CachePolicy
+	(*Attached)(nil),       // 22: fairlead.link.v1.Attached
+	(*Survey)(nil),         // 23: fairlead.link.v1.Survey
+	(*Detached)(nil),       // 24: fairlead.link.v1.Detached
+	(*Drain)(nil),          // 25: fairlead.link.v1.Drain
+	(*Close)(nil),          // 26: fairlead.link.v1.Close
+	(*InventoryUp)(nil),    // 27: fairlead.link.v1.InventoryUp
+	(*Batch)(nil),          // 28: fairlead.link.v1.Batch
+	(*Change)(nil),         // 29: fairlead.link.v1.Change
+	(*Key)(nil),            // 30: fairlead.link.v1.Key
+	(*Row)(nil),            // 31: fairlead.link.v1.Row
+	(*Link)(nil),           // 32: fairlead.link.v1.Link
+	(*Group)(nil),          // 33: fairlead.link.v1.Group
+	(*Digest)(nil),         // 34: fairlead.link.v1.Digest
+	(*Page)(nil),           // 35: fairlead.link.v1.Page
+	(*Entry)(nil),          // 36: fairlead.link.v1.Entry
+	(*InventoryDown)(nil),  // 37: fairlead.link.v1.InventoryDown
+	(*Ack)(nil),            // 38: fairlead.link.v1.Ack
+	(*Credit)(nil),         // 39: fairlead.link.v1.Credit
+	(*Verdict)(nil),        // 40: fairlead.link.v1.Verdict
+	(*Want)(nil),           // 41: fairlead.link.v1.Want
+	(*Rejected)(nil),       // 42: fairlead.link.v1.Rejected
+	(*OperationDown)(nil),  // 43: fairlead.link.v1.OperationDown
+	(*Start)(nil),          // 44: fairlead.link.v1.Start
+	(*Cancel)(nil),         // 45: fairlead.link.v1.Cancel
+	(*Received)(nil),       // 46: fairlead.link.v1.Received
+	(*OperationUp)(nil),    // 47: fairlead.link.v1.OperationUp
+	(*Output)(nil),         // 48: fairlead.link.v1.Output
+	(*Outcome)(nil),        // 49: fairlead.link.v1.Outcome
+	(*Effect)(nil),         // 50: fairlead.link.v1.Effect
+	(*Failure)(nil),        // 51: fairlead.link.v1.Failure
+	(*Operation)(nil),      // 52: fairlead.link.v1.Operation
+	(*Get)(nil),            // 53: fairlead.link.v1.Get
+	(*List)(nil),           // 54: fairlead.link.v1.List
+	(*Apply)(nil),          // 55: fairlead.link.v1.Apply
+	(*Create)(nil),         // 56: fairlead.link.v1.Create
+	(*Replace)(nil),        // 57: fairlead.link.v1.Replace
+	(*Delete)(nil),         // 58: fairlead.link.v1.Delete
+	(*Logs)(nil),           // 59: fairlead.link.v1.Logs
+	(*Scale)(nil),          // 60: fairlead.link.v1.Scale
+	(*Patch)(nil),          // 61: fairlead.link.v1.Patch
+	(*RolloutHistory)(nil), // 62: fairlead.link.v1.RolloutHistory
+	(*RolloutUndo)(nil),    // 63: fairlead.link.v1.RolloutUndo
+	(*Rollout)(nil),        // 64: fairlead.link.v1.Rollout
+	(*Top)(nil),            // 65: fairlead.link.v1.Top
+	nil,                    // 66: fairlead.link.v1.Account.PermissionsEntry
 }
 var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	7,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
 	14, // 1: fairlead.link.v1.SessionUp.accounts:type_name -> fairlead.link.v1.Accounts
 	15, // 2: fairlead.link.v1.SessionUp.facts:type_name -> fairlead.link.v1.Facts
-	16, // 3: fairlead.link.v1.SessionUp.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	17, // 4: fairlead.link.v1.SessionUp.goodbye:type_name -> fairlead.link.v1.Goodbye
+	17, // 3: fairlead.link.v1.SessionUp.heartbeat:type_name -> fairlead.link.v1.Heartbeat
+	18, // 4: fairlead.link.v1.SessionUp.goodbye:type_name -> fairlead.link.v1.Goodbye
 	6,  // 5: fairlead.link.v1.SessionUp.proof:type_name -> fairlead.link.v1.Proof
-	18, // 6: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
-	19, // 7: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
-	21, // 8: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
-	23, // 9: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
-	16, // 10: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	24, // 11: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
-	25, // 12: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
-	5,  // 13: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
-	22, // 14: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
-	8,  // 15: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
-	10, // 16: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
-	9,  // 17: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
-	12, // 18: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	65, // 19: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
-	13, // 20: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	10, // 21: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
-	12, // 22: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	20, // 23: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
-	13, // 24: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	32, // 25: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
-	0,  // 26: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
-	27, // 27: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
-	33, // 28: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
-	34, // 29: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
-	28, // 30: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
-	30, // 31: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
-	29, // 32: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
-	31, // 33: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
-	31, // 34: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
-	29, // 35: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
-	29, // 36: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
-	29, // 37: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
-	32, // 38: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
-	32, // 39: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
-	35, // 40: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
-	37, // 41: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
-	38, // 42: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
-	39, // 43: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
-	40, // 44: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
-	41, // 45: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
-	32, // 46: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
-	32, // 47: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
-	32, // 48: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
-	43, // 49: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
-	44, // 50: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
-	45, // 51: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
-	51, // 52: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
-	47, // 53: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
-	48, // 54: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
-	1,  // 55: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
-	50, // 56: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
-	49, // 57: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
-	2,  // 58: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
-	52, // 59: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
-	53, // 60: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
-	54, // 61: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
-	55, // 62: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
-	56, // 63: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
-	57, // 64: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
-	58, // 65: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
-	59, // 66: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
-	60, // 67: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
-	61, // 68: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
-	62, // 69: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
-	63, // 70: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
-	63, // 71: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
-	63, // 72: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
-	64, // 73: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
-	11, // 74: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	16, // 6: fairlead.link.v1.SessionUp.compared:type_name -> fairlead.link.v1.Compared
+	19, // 7: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
+	20, // 8: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
+	22, // 9: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
+	24, // 10: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
+	17, // 11: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
+	25, // 12: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
+	26, // 13: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
+	5,  // 14: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
+	23, // 15: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
+	8,  // 16: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
+	10, // 17: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
+	9,  // 18: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
+	12, // 19: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	66, // 20: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
+	13, // 21: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	10, // 22: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
+	12, // 23: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	33, // 24: fairlead.link.v1.Compared.agreed:type_name -> fairlead.link.v1.Group
+	33, // 25: fairlead.link.v1.Compared.open:type_name -> fairlead.link.v1.Group
+	21, // 26: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
+	13, // 27: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	33, // 28: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
+	0,  // 29: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
+	28, // 30: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
+	34, // 31: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
+	35, // 32: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
+	29, // 33: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
+	31, // 34: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
+	30, // 35: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
+	32, // 36: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
+	32, // 37: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
+	30, // 38: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
+	30, // 39: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
+	30, // 40: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
+	33, // 41: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
+	33, // 42: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
+	36, // 43: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
+	38, // 44: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
+	39, // 45: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
+	40, // 46: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
+	41, // 47: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
+	42, // 48: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
+	33, // 49: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
+	33, // 50: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
+	33, // 51: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
+	44, // 52: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
+	45, // 53: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
+	46, // 54: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
+	52, // 55: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
+	48, // 56: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
+	49, // 57: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
+	1,  // 58: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
+	51, // 59: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
+	50, // 60: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
+	2,  // 61: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
+	53, // 62: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
+	54, // 63: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
+	55, // 64: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
+	56, // 65: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
+	57, // 66: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
+	58, // 67: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
+	59, // 68: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
+	60, // 69: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
+	61, // 70: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
+	62, // 71: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
+	63, // 72: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
+	64, // 73: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
+	64, // 74: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
+	64, // 75: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
+	65, // 76: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
+	11, // 77: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
+	78, // [78:78] is the sub-list for method output_type
+	78, // [78:78] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_link_v1_link_proto_init() }
@@ -5927,6 +6023,7 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionUp_Heartbeat)(nil),
 		(*SessionUp_Goodbye)(nil),
 		(*SessionUp_Proof)(nil),
+		(*SessionUp_Compared)(nil),
 	}
 	file_fairlead_link_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*SessionDown_Welcome)(nil),
@@ -5939,35 +6036,35 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionDown_Challenge)(nil),
 		(*SessionDown_Survey)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[23].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[24].OneofWrappers = []any{
 		(*InventoryUp_Batch)(nil),
 		(*InventoryUp_Digest)(nil),
 		(*InventoryUp_Page)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[25].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[26].OneofWrappers = []any{
 		(*Change_PutRow)(nil),
 		(*Change_DeleteRow)(nil),
 		(*Change_PutLink)(nil),
 		(*Change_DeleteLink)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[33].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[34].OneofWrappers = []any{
 		(*InventoryDown_Ack)(nil),
 		(*InventoryDown_Credit)(nil),
 		(*InventoryDown_Verdict)(nil),
 		(*InventoryDown_Want)(nil),
 		(*InventoryDown_Rejected)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[39].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[40].OneofWrappers = []any{
 		(*OperationDown_Start)(nil),
 		(*OperationDown_Cancel)(nil),
 		(*OperationDown_Received)(nil),
 		(*OperationDown_OutputCredit)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[43].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[44].OneofWrappers = []any{
 		(*OperationUp_Output)(nil),
 		(*OperationUp_Outcome)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[48].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[49].OneofWrappers = []any{
 		(*Operation_Get)(nil),
 		(*Operation_List)(nil),
 		(*Operation_Apply)(nil),
@@ -5984,15 +6081,15 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*Operation_RolloutRestart)(nil),
 		(*Operation_Top)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[55].OneofWrappers = []any{}
 	file_fairlead_link_v1_link_proto_msgTypes[56].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[57].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_link_v1_link_proto_rawDesc), len(file_fairlead_link_v1_link_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   63,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
