@@ -63,9 +63,9 @@ type Bridge struct {
 	admin    *admin.Server
 	metrics  *prometheus.Registry
 
-	// The authority, once it has been read, and the certificate that it makes for this bridge.
-	authority atomic.Pointer[identity.Authority]
-	own       atomic.Pointer[func() (*tls.Certificate, error)]
+	// The authority, once it has been read, and the certificates that it makes for this bridge: for agents, and for a plugin that calls over a network.
+	authority         atomic.Pointer[identity.Authority]
+	own, ownForPlugin atomic.Pointer[func() (*tls.Certificate, error)]
 	// Set when the first start-up is complete; it stays set.
 	ready  atomic.Bool
 	health health
@@ -136,14 +136,15 @@ func (b *Bridge) build() error {
 		CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
-		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Accounts: pluginAccounts{b.registry, &cfg.Cache}, Runner: b.runner, Status: b.pluginStatus, Log: b.log,
+		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Remote: b.pluginRemote(), Accounts: pluginAccounts{b.registry, &cfg.Cache}, Runner: b.runner, Status: b.pluginStatus,
+		Metrics: b.metrics, Log: b.log,
 	})
 	if err != nil {
 		return err
 	}
 	b.admin, err = admin.New(admin.Options{
 		Address: cfg.Admin.Address, TokenFile: cfg.Admin.TokenFile, Version: b.version, Bridge: cfg.Name, Started: b.started,
-		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, People: b.trust.people, Trail: b.store, Record: b.store, Modes: b.modes, Rotate: b.rotate, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
+		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, People: b.trust.people, Trail: b.store, Record: b.store, Modes: b.modes, Rotate: b.rotate, IssueForPlugin: b.issueForPlugin, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
 		Runner: b.runner, Problems: b.problems, Totals: b.totals, Ready: b.isReady, Log: b.log,
 	})
 	if err != nil {

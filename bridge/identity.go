@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/bridge/internal/config"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
+	"github.com/fairlead/fairlead/bridge/internal/plugin"
 	"github.com/fairlead/fairlead/proto/certfile"
 	"github.com/fairlead/fairlead/proto/proof"
 )
@@ -21,26 +23,33 @@ import (
 // trust is who the bridge is for agents, and by what it knows them and people.
 type trust struct {
 	// given is the certificate of agents.tls.certFile; nil: own makes one.
-	given     *certfile.Pair
-	clientCAs *certfile.Pool
-	agents    *identity.Agents
-	people    *identity.Issuers
+	given  *certfile.Pair
+	agents *identity.Agents
+	people *identity.Issuers
+	// pluginGiven is the certificate of plugin.tls.certFile; plugins knows plugins by theirs.
+	pluginGiven *certfile.Pair
+	plugins     *identity.Plugins
+	// clients are the certificates of agents and plugins that the bridges did not give, by the section of the configuration; nil: none are taken.
+	clients map[string]*identity.Given
 }
 
 // buildTrust reads what the configuration names.
 func (b *Bridge) buildTrust() (err error) {
-	c := &b.cfg.Agents
-	if c.TLS.CertFile != "" {
-		if b.trust.given, err = certfile.Open(given(c.TLS)); err != nil {
-			return fmt.Errorf("agents.tls.certFile: %w", err)
-		}
+	c, p := &b.cfg.Agents, &b.cfg.Plugin
+	if b.trust.given, err = openPair("agents", c.TLS.CertFile, given(c.TLS)); err != nil {
+		return err
 	}
+	if b.trust.pluginGiven, err = openPair("plugin", p.TLS.CertFile, given(config.TLS{CertFile: p.TLS.CertFile, KeyFile: p.TLS.KeyFile, KeyPasswordFile: p.TLS.KeyPasswordFile, CAFile: p.TLS.CAFile})); err != nil {
+		return err
+	}
+	b.trust.clients = map[string]*identity.Given{}
 	agents := identity.AgentsConfig{Tokens: b.tokens, Authority: b.authority.Load, Certificates: c.Certificates, Log: b.log}
-	if c.TLS.ClientCAFile != "" {
-		if b.trust.clientCAs, err = certfile.OpenPool(c.TLS.ClientCAFile); err != nil {
-			return fmt.Errorf("agents.tls.clientCaFile: %w", err)
-		}
-		agents.ClientCAs = b.trust.clientCAs.Get
+	if agents.Given, err = b.openClients("agents", c.TLS.ClientCAFile, c.TLS.ClientCRLFile); err != nil {
+		return err
+	}
+	b.trust.plugins = &identity.Plugins{Tokens: b.tokens, Authority: b.authority.Load, Names: p.TLS.ClientNames}
+	if b.trust.plugins.Given, err = b.openClients("plugin", p.TLS.ClientCAFile, p.TLS.ClientCRLFile); err != nil {
+		return err
 	}
 	if len(c.ServiceAccounts) > 0 {
 		if agents.ServiceAccounts, err = identity.NewIssuers(c.ServiceAccounts); err != nil {
@@ -56,6 +65,36 @@ func (b *Bridge) buildTrust() (err error) {
 	b.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "fairlead", Subsystem: "bridge", Name: "certificate_expiry_timestamp_seconds",
 		Help: "When the certificate that agents see expires; 0: there is none yet."}, b.certificateExpiry))
 	return nil
+}
+
+// openPair reads the given certificate of a section; nil: none is given.
+func openPair(section, certFile string, files certfile.Files) (*certfile.Pair, error) {
+	if certFile == "" {
+		return nil, nil //nolint:nilnil // see above
+	}
+	pair, err := certfile.Open(files)
+	if err != nil {
+		err = fmt.Errorf("%s.tls.certFile: %w", section, err)
+	}
+	return pair, err
+}
+
+// openClients reads whose client certificates a section believes that the bridges did not give; nil: nobody's.
+func (b *Bridge) openClients(section, casFile, listsFile string) (g *identity.Given, err error) {
+	if casFile == "" {
+		return nil, nil //nolint:nilnil // see above
+	}
+	g = &identity.Given{}
+	if g.CAs, err = certfile.OpenPool(casFile); err != nil {
+		return nil, fmt.Errorf("%s.tls.clientCaFile: %w", section, err)
+	}
+	if listsFile != "" {
+		if g.Revoked, err = certfile.OpenRevocations(listsFile, g.CAs); err != nil {
+			return nil, fmt.Errorf("%s.tls.clientCrlFile: %w", section, err)
+		}
+	}
+	b.trust.clients[section] = g
+	return g, nil
 }
 
 func given(t config.TLS) certfile.Files {
@@ -77,7 +116,39 @@ func (b *Bridge) certificate() (*tls.Certificate, error) {
 	if own := b.own.Load(); own != nil {
 		return (*own)()
 	}
-	return nil, fmt.Errorf("the bridge has just started and has no certificate yet")
+	return nil, errors.New("the bridge has just started and has no certificate yet")
+}
+
+// pluginCertificate is what a plugin sees that calls over a network.
+func (b *Bridge) pluginCertificate() (*tls.Certificate, error) {
+	if b.trust.pluginGiven != nil {
+		return b.trust.pluginGiven.Get(), nil
+	}
+	if own := b.ownForPlugin.Load(); own != nil {
+		return (*own)()
+	}
+	return nil, errors.New("the bridge has just started and has no certificate yet")
+}
+
+// pluginRemote is how the plugin is known that calls over a network; nil: it calls by loopback.
+func (b *Bridge) pluginRemote() *plugin.Remote {
+	if !b.cfg.Plugin.MutualTLS {
+		return nil
+	}
+	return &plugin.Remote{TLS: identity.PluginTLS(b.pluginCertificate), Identify: b.trust.plugins.Identify}
+}
+
+// issueForPlugin makes a certificate for a plugin, and tells whom it has to trust.
+func (b *Bridge) issueForPlugin(ctx context.Context, csr []byte, life time.Duration, description string) (id string, certificate, ca []byte, err error) {
+	made, err := b.trust.plugins.Issue(ctx, csr, life, description)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	shown, err := b.pluginCertificate()
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("%w: %w", identity.ErrUnavailable, err)
+	}
+	return made.ID, made.Certificate, shown.Certificate[len(shown.Certificate)-1], nil
 }
 
 // prover is what the bridge proves itself with inside the stream; nil where TLS does that.
@@ -96,6 +167,8 @@ func (b *Bridge) adopt(authority *identity.Authority) {
 	}
 	own := authority.Certificate(identity.ServerNames(host, b.cfg.Agents.TLSNames))
 	b.own.Store(&own)
+	forPlugin := authority.Certificate(identity.ServerNames(host, append(append([]string(nil), b.cfg.Agents.TLSNames...), b.cfg.Plugin.TLS.Names...)))
+	b.ownForPlugin.Store(&forPlugin)
 	b.authority.Store(authority)
 }
 
@@ -135,18 +208,27 @@ func (b *Bridge) agentsAddress() string {
 
 // trustProblems says what is wrong with given files.
 func (b *Bridge) trustProblems() (list []string) {
-	if b.trust.given != nil {
-		if err := b.trust.given.Problem(); err != nil {
-			list = append(list, fmt.Sprintf("the present content of agents.tls.certFile and keyFile is not in use, the former is: %v", err))
+	for _, p := range []struct {
+		section, whose string
+		pair           *certfile.Pair
+	}{{"agents", "agents", b.trust.given}, {"plugin", "plugins", b.trust.pluginGiven}} {
+		if p.pair == nil {
+			continue
 		}
-		if left := time.Until(b.trust.given.Get().Leaf.NotAfter); left < 72*time.Hour {
-			list = append(list, fmt.Sprintf("the certificate of agents.tls.certFile expires in %s: agents cannot connect then", left.Round(time.Minute)))
+		if err := p.pair.Problem(); err != nil {
+			list = append(list, fmt.Sprintf("the present content of %s.tls.certFile and keyFile is not in use, the former is: %v", p.section, err))
+		}
+		if left := time.Until(p.pair.Get().Leaf.NotAfter); left < 72*time.Hour {
+			list = append(list, fmt.Sprintf("the certificate of %s.tls.certFile expires in %s: %s cannot connect then", p.section, left.Round(time.Minute), p.whose))
 		}
 	}
-	if b.trust.clientCAs != nil {
-		if err := b.trust.clientCAs.Problem(); err != nil {
-			list = append(list, fmt.Sprintf("the present content of agents.tls.clientCaFile is not in use, the former is: %v", err))
+	for _, section := range []string{"agents", "plugin"} {
+		if g := b.trust.clients[section]; g != nil {
+			list = append(list, g.Problems(section+".tls.clientCaFile", section+".tls.clientCrlFile")...)
 		}
+	}
+	if problem := b.plugin.Problem(); problem != "" {
+		list = append(list, problem)
 	}
 	return list
 }

@@ -198,6 +198,7 @@ func (p *Pair) read() error {
 type Pool struct {
 	name  string
 	watch watched
+	list  []*x509.Certificate
 	value *x509.CertPool
 }
 
@@ -234,7 +235,7 @@ func (p *Pool) read() error {
 	for _, c := range list {
 		pool.AddCert(c)
 	}
-	p.value = pool
+	p.list, p.value = list, pool
 	return nil
 }
 

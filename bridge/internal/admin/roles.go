@@ -84,6 +84,9 @@ func (s *Server) changes(ctx context.Context, procedure string, message any) (*c
 			right: "this needs the role operator, or account-manager of all these accounts"}, nil
 	case *adminv1.RotateKeyRequest:
 		return &change{action: "key.rotate", may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
+	case *adminv1.IssuePluginCertificateRequest:
+		return &change{action: "plugin.certificate", may: p.Role == identity.RoleOperator, right: operatorOnly,
+			detail: fmt.Sprintf("ttl=%s description=%s", time.Duration(m.GetTtlSeconds())*time.Second, m.GetDescription())}, nil //nolint:gosec // for people
 	case *adminv1.ExecuteRequest:
 		return account("account.execute", m.GetAccount()), nil
 	}
@@ -124,6 +127,9 @@ func (i roles) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		response, err := next(ctx, r)
 		if made, ok := response.(*connect.Response[adminv1.CreateTokenResponse]); ok && err == nil {
 			c.detail = "id=" + made.Msg.GetId() + " " + c.detail
+		}
+		if made, ok := response.(*connect.Response[adminv1.IssuePluginCertificateResponse]); ok && err == nil {
+			c.target = made.Msg.GetId()
 		}
 		i.server.audit(ctx, c, err)
 		return response, err

@@ -60,6 +60,8 @@ type Options struct {
 	// Rotate seals everything with the newest key; Keys are the key file's ids, the sealing one last.
 	Rotate func(context.Context) (id string, sealed int, err error)
 	Keys   func() []string
+	// IssueForPlugin makes a plugin's certificate for a certificate request, and returns the CA that the plugin has to trust.
+	IssueForPlugin func(ctx context.Context, csr []byte, life time.Duration, description string) (id string, certificate, ca []byte, err error)
 	// AgentsAddress is where agents dial; "": the configuration does not tell.
 	AgentsAddress string
 	// Epochs asks the database for the epochs of all accounts.

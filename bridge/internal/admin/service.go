@@ -143,6 +143,22 @@ func (s *Server) RevokeToken(ctx context.Context, r *connect.Request[adminv1.Rev
 	return connect.NewResponse(&adminv1.RevokeTokenResponse{}), nil
 }
 
+// IssuePluginCertificate implements the service.
+func (s *Server) IssuePluginCertificate(ctx context.Context, r *connect.Request[adminv1.IssuePluginCertificateRequest]) (*connect.Response[adminv1.IssuePluginCertificateResponse], error) {
+	life := r.Msg.GetTtlSeconds()
+	if life > math.MaxInt64/uint64(time.Second) {
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("ttl_seconds: %d is too long", life))
+	}
+	id, certificate, ca, err := s.o.IssueForPlugin(ctx, r.Msg.GetCsr(), time.Duration(life)*time.Second, r.Msg.GetDescription()) //nolint:gosec // bounded above
+	if errors.Is(err, identity.ErrUnauthenticated) {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return connect.NewResponse(&adminv1.IssuePluginCertificateResponse{Id: id, Certificate: certificate, Ca: ca}), nil
+}
+
 // unavailable is how a failure of the database reads.
 func unavailable(err error) error {
 	if errors.Is(err, context.Canceled) {

@@ -53,8 +53,8 @@ type Agents struct {
 // TLS names the files of given certificates; none: the bridges' own CA makes them.
 type TLS struct {
 	CertFile, KeyFile, KeyPasswordFile, CAFile string
-	// ClientCAFile holds the CAs of agents' certificates that the bridges did not give.
-	ClientCAFile string
+	// ClientCAFile holds the CAs of agents' certificates that the bridges did not give, ClientCRLFile their revocation lists.
+	ClientCAFile, ClientCRLFile string
 }
 
 // Peers is where other bridges dial.
@@ -67,7 +67,21 @@ type Peers struct {
 type Plugin struct {
 	Address    string
 	SecretFile string
-	Outlive    time.Duration
+	// MutualTLS: the plugin calls over a network and is known by its client certificate, not by the secret.
+	MutualTLS bool
+	TLS       PluginTLS
+	Outlive   time.Duration
+}
+
+// PluginTLS is what goes with MutualTLS. Without files the bridges' own CA makes certificates for both sides.
+type PluginTLS struct {
+	Names                              []string
+	CertFile, KeyFile, KeyPasswordFile string
+	CAFile                             string
+	// ClientCAFile holds the CAs of plugins' certificates that the bridges did not give, ClientCRLFile their revocation lists, ClientNames patterns of
+	// the names that such a certificate must have.
+	ClientCAFile, ClientCRLFile string
+	ClientNames                 []string
 }
 
 // Admin is where people and probes call.

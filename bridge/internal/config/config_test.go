@@ -112,6 +112,15 @@ func TestBadInputIsAnsweredWithPlaceValueAndFix(t *testing.T) {
 		{minimal + "cache: {tableNamespace: 'a;b'}", nil, "cache.tableNamespace"},
 		{minimal + "operations: {absentWait: -1s}", nil, "operations.absentWait: -1s is negative"},
 		{minimal + "operations: {retention: 0s}", nil, "operations.retention: 0s is not above zero"},
+		{minimal + "agents: {tls: {clientCrlFile: /x}}", nil, "agents.tls.clientCrlFile: means nothing without agents.tls.clientCaFile"},
+		{strings.Replace(minimal, "plugin:", "plugin:\n  mutualTLS: true", 1), nil, "plugin.secretFile: with plugin.mutualTLS the plugin is known by its certificate"},
+		{strings.Replace(minimal, "plugin:", "plugin:\n  tls: {names: [x]}", 1), nil, "plugin.tls: means nothing without plugin.mutualTLS: true"},
+		{strings.Replace(minimal, "  secretFile: /shared/secret", "  mutualTLS: true\n  tls: {certFile: /x}", 1), nil, "plugin.tls.certFile and plugin.tls.keyFile: give both"},
+		{strings.Replace(minimal, "  secretFile: /shared/secret", "  mutualTLS: true\n  tls: {caFile: /x}", 1), nil, "plugin.tls.keyPasswordFile and plugin.tls.caFile: mean nothing without"},
+		{strings.Replace(minimal, "  secretFile: /shared/secret", "  mutualTLS: true\n  tls: {clientCaFile: /x}", 1), nil, "plugin.tls.clientCaFile and plugin.tls.clientNames: give both"},
+		{strings.Replace(minimal, "  secretFile: /shared/secret", "  mutualTLS: true\n  tls: {clientCrlFile: /x}", 1), nil, "plugin.tls.clientCrlFile: means nothing without"},
+		{strings.Replace(minimal, "  secretFile: /shared/secret", "  mutualTLS: true\n  tls: {clientCaFile: /x, clientNames: ['*']}", 1), nil, `plugin.tls.clientNames: "*" fits every certificate`},
+		{strings.Replace(minimal, "  secretFile: /shared/secret", "  mutualTLS: true\n  tls: {names: ['https://x']}", 1), nil, `plugin.tls.names: "https://x" is neither a DNS name nor an IP address`},
 		{minimal, map[string]string{"FAIRLEAD_CACHE_WORKERS": "x"}, `FAIRLEAD_CACHE_WORKERS: "x" is not a whole number`},
 	} {
 		_, err := parse(c.content, c.environment)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -111,7 +112,7 @@ func parseRules(into rules, text string) error {
 // checkIdentity says what makes no sense about who agents and people are.
 func (c *Config) checkIdentity() (problems []error) {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	t := &c.Agents.TLS
+	t, p := &c.Agents.TLS, &c.Plugin.TLS
 	if (t.CertFile == "") != (t.KeyFile == "") {
 		bad("agents.tls.certFile and agents.tls.keyFile: give both, or neither for the bridges' own certificates")
 	}
@@ -124,9 +125,15 @@ func (c *Config) checkIdentity() (problems []error) {
 	if (t.ClientCAFile == "") != (len(c.Agents.Certificates) == 0) {
 		bad("agents.tls.clientCaFile and agents.certificates: give both; the one says whose certificates are believed, the other which accounts their holders have")
 	}
+	if t.ClientCRLFile != "" && t.ClientCAFile == "" {
+		bad("agents.tls.clientCrlFile: means nothing without agents.tls.clientCaFile; the bridges' own certificates are revoked with \"fairlead token revoke\"")
+	}
+	problems = append(problems, c.checkPlugin()...)
 	for _, f := range []struct{ path, file string }{
 		{"agents.tls.certFile", t.CertFile}, {"agents.tls.keyFile", t.KeyFile}, {"agents.tls.keyPasswordFile", t.KeyPasswordFile},
-		{"agents.tls.caFile", t.CAFile}, {"agents.tls.clientCaFile", t.ClientCAFile},
+		{"agents.tls.caFile", t.CAFile}, {"agents.tls.clientCaFile", t.ClientCAFile}, {"agents.tls.clientCrlFile", t.ClientCRLFile},
+		{"plugin.tls.certFile", p.CertFile}, {"plugin.tls.keyFile", p.KeyFile}, {"plugin.tls.keyPasswordFile", p.KeyPasswordFile},
+		{"plugin.tls.caFile", p.CAFile}, {"plugin.tls.clientCaFile", p.ClientCAFile}, {"plugin.tls.clientCrlFile", p.ClientCRLFile},
 	} {
 		if f.file == "" {
 			continue
@@ -143,6 +150,39 @@ func (c *Config) checkIdentity() (problems []error) {
 	}
 	if c.Admin.AuditRetention <= 0 {
 		bad("admin.auditRetention: %s is not above zero", c.Admin.AuditRetention)
+	}
+	return problems
+}
+
+// checkPlugin says what makes no sense about how the plugin is known.
+func (c *Config) checkPlugin() (problems []error) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	p := &c.Plugin.TLS
+	if !c.Plugin.MutualTLS {
+		if len(p.Names)+len(p.ClientNames) > 0 || p.CertFile+p.KeyFile+p.KeyPasswordFile+p.CAFile+p.ClientCAFile+p.ClientCRLFile != "" {
+			bad("plugin.tls: means nothing without plugin.mutualTLS: true")
+		}
+		return problems
+	}
+	if c.Plugin.SecretFile != "" {
+		bad("plugin.secretFile: with plugin.mutualTLS the plugin is known by its certificate and shows no secret; take one of them out")
+	}
+	if (p.CertFile == "") != (p.KeyFile == "") {
+		bad("plugin.tls.certFile and plugin.tls.keyFile: give both, or neither for the bridges' own certificates")
+	}
+	if p.CertFile == "" && p.KeyPasswordFile+p.CAFile != "" {
+		bad("plugin.tls.keyPasswordFile and plugin.tls.caFile: mean nothing without plugin.tls.certFile")
+	}
+	if (p.ClientCAFile == "") != (len(p.ClientNames) == 0) {
+		bad("plugin.tls.clientCaFile and plugin.tls.clientNames: give both; the one says whose certificates are believed, the other which of them are a plugin's")
+	}
+	if p.ClientCRLFile != "" && p.ClientCAFile == "" {
+		bad("plugin.tls.clientCrlFile: means nothing without plugin.tls.clientCaFile; the bridges' own certificates are revoked with \"fairlead token revoke\"")
+	}
+	for _, name := range p.ClientNames {
+		if strings.Trim(name, "*") == "" {
+			bad("plugin.tls.clientNames: %q fits every certificate of the CA, and who gets in may run commands on every account; write the plugin's name", name)
+		}
 	}
 	return problems
 }

@@ -33,7 +33,9 @@ func (c *Config) validate() (problems []error) {
 			bad("database.dsn: is not a data source name with a database in it; write USER@tcp(HOST:3306)/clouddriver")
 		}
 	}
-	mandatory("plugin.secretFile", c.Plugin.SecretFile, "name a file on a volume that Clouddriver's container mounts too; it is made if it is absent")
+	if !c.Plugin.MutualTLS {
+		mandatory("plugin.secretFile", c.Plugin.SecretFile, "name a file on a volume that Clouddriver's container mounts too; it is made if it is absent")
+	}
 	mandatory("admin.tokenFile", c.Admin.TokenFile, "name a file; it is made if it is absent")
 	for _, a := range []struct{ path, value string }{
 		{"agents.address", c.Agents.Address}, {"peers.address", c.Peers.Address}, {"peers.advertise", c.Peers.Advertise}, {"agents.advertise", c.Agents.Advertise}, {"plugin.address", c.Plugin.Address}, {"admin.address", c.Admin.Address}, {"metrics.address", c.Metrics.Address},
@@ -45,9 +47,11 @@ func (c *Config) validate() (problems []error) {
 			bad("%s: %q: %w; write HOST:PORT or :PORT", a.path, a.value, err)
 		}
 	}
-	for _, name := range c.Agents.TLSNames {
-		if strings.ContainsAny(name, "/: ") && net.ParseIP(name) == nil {
-			bad("agents.tls.names: %q is neither a DNS name nor an IP address; leave out scheme and port", name)
+	for path, names := range map[string][]string{"agents.tls.names": c.Agents.TLSNames, "plugin.tls.names": c.Plugin.TLS.Names} {
+		for _, name := range names {
+			if strings.ContainsAny(name, "/: ") && net.ParseIP(name) == nil {
+				bad("%s: %q is neither a DNS name nor an IP address; leave out scheme and port", path, name)
+			}
 		}
 	}
 	problems = append(problems, c.checkIdentity()...)

@@ -15,8 +15,8 @@ type AgentsConfig struct {
 	Tokens *Tokens
 	// Authority returns the bridges' CA; nil while it is not known.
 	Authority func() *Authority
-	// ClientCAs are those of certificates that the bridges did not give; Certificates says whose they are.
-	ClientCAs    func() *x509.CertPool
+	// Given are certificates that the bridges did not give; Certificates says whose they are.
+	Given        *Given
 	Certificates []CertificateRule
 	// ServiceAccounts are the rules for Kubernetes service-account tokens.
 	ServiceAccounts *Issuers
@@ -67,7 +67,7 @@ func LooksLikeJWT(token string) bool {
 func (a *Agents) certificate(ctx context.Context, chain []*x509.Certificate, now time.Time) (Identity, error) {
 	leaf := chain[0]
 	if authority := a.c.Authority(); authority != nil {
-		tokenID, err := authority.agent(leaf, now)
+		tokenID, err := authority.holder(leaf, agentHost, now)
 		if err == nil {
 			id, err := a.c.Tokens.Behind(ctx, tokenID)
 			id.Name = "certificate of token " + tokenID
@@ -77,23 +77,18 @@ func (a *Agents) certificate(ctx context.Context, chain []*x509.Certificate, now
 			return Identity{}, refused("the client certificate %s", unfit(leaf, err, now))
 		}
 	}
-	if a.c.ClientCAs == nil {
+	if a.c.Given == nil {
 		return Identity{}, refused("the client certificate %s is of another CA (%s) than the bridges', and this bridge takes no others: set agents.tls.clientCaFile and agents.certificates, or let the agent enrol with a token",
 			Subject(leaf.RawSubject), Subject(leaf.RawIssuer))
 	}
-	between := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		between.AddCert(c)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: a.c.ClientCAs(), Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	if err != nil {
+	if err := a.c.Given.verify(chain, now); err != nil {
 		return Identity{}, refused("the client certificate %s", unfit(leaf, err, now))
 	}
 	patterns := patternsFor(a.c.Certificates, leaf)
 	if len(patterns) == 0 {
 		return Identity{}, refused("no rule of agents.certificates is about the client certificate %s, issued by %s", Subject(leaf.RawSubject), Subject(leaf.RawIssuer))
 	}
-	return Identity{Name: "certificate " + clip(Subject(leaf.RawSubject), 200), Patterns: patterns, Until: leaf.NotAfter}, nil
+	return Identity{Name: "certificate " + clip(Subject(leaf.RawSubject), 200), Patterns: patterns, Until: leaf.NotAfter, Recheck: a.c.Given.watch(chain, now)}, nil
 }
 
 // unfit words why a certificate is not taken.

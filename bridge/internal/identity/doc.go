@@ -5,5 +5,5 @@
 // bridge. Each bridge makes itself a server certificate in memory. Agents pin the authority's public key.
 //
 // An agent shows an enrolment token, which names by patterns the accounts that it may serve. The database holds only the
-// tokens' hashes.
+// tokens' hashes. A plugin that calls over a network has a certificate with such a token behind it, whose text nobody knows.
 package identity

@@ -21,8 +21,8 @@ import (
 const (
 	// agentLife is how long an agent's certificate is good for.
 	agentLife = 24 * time.Hour
-	// agentHost begins the URI in an agent's certificate, "fairlead://agent/TOKEN-ID". A bridge's has another (peerHost).
-	agentHost = "agent"
+	// agentHost begins the URI in an agent's certificate, "fairlead://agent/TOKEN-ID", pluginHost that in a plugin's. A bridge's has another (peerHost).
+	agentHost, pluginHost = "agent", "plugin"
 	// rsaMinimum is the fewest bits of an RSA key.
 	rsaMinimum = 2048
 )
@@ -90,7 +90,7 @@ func (a *Agents) renews(ctx context.Context, authority *Authority, der []byte, r
 	if err != nil {
 		return Identity{}, refused("the certificate to renew cannot be read: %v", err)
 	}
-	tokenID, err := authority.agent(c, c.NotBefore.Add(time.Second))
+	tokenID, err := authority.holder(c, agentHost, c.NotBefore.Add(time.Second))
 	if err != nil {
 		return Identity{}, refused("the certificate to renew is not one that these bridges gave: %v", err)
 	}
@@ -120,21 +120,26 @@ func parseRequest(der []byte) (*x509.CertificateRequest, error) {
 	return nil, fmt.Errorf("csr: keys of type %T are not taken", request.PublicKey)
 }
 
-// issueAgent makes a certificate for an agent's key. Whatever its request asks for, it says only which token is behind it: what the token
-// allows is looked up when it is used.
+// issueAgent makes a certificate for an agent's key.
 func (a *Authority) issueAgent(tokenID string, key any, now time.Time) ([]byte, error) {
+	return a.issueClient(agentHost, tokenID, key, agentLife, now)
+}
+
+// issueClient makes a certificate for the key of an agent or a plugin. Whatever its request asks for, it says only which token is behind it: what the
+// token allows is looked up when it is used.
+func (a *Authority) issueClient(kind, tokenID string, key any, life time.Duration, now time.Time) ([]byte, error) {
 	serial, err := serialNumber()
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "Fairlead agent, token " + tokenID},
+		Subject:      pkix.Name{CommonName: "Fairlead " + kind + ", token " + tokenID},
 		NotBefore:    now.Add(-backdate),
-		NotAfter:     now.Add(agentLife),
+		NotAfter:     now.Add(life),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		URIs:         []*url.URL{{Scheme: peerScheme, Host: agentHost, Path: "/" + tokenID}},
+		URIs:         []*url.URL{{Scheme: peerScheme, Host: kind, Path: "/" + tokenID}},
 	}
 	return x509.CreateCertificate(rand.Reader, template, a.certificate, key, a.key)
 }
@@ -142,8 +147,8 @@ func (a *Authority) issueAgent(tokenID string, key any, now time.Time) ([]byte, 
 // errNotOurs says that the authority has not made a certificate.
 var errNotOurs = errors.New("it is not of the bridges' CA")
 
-// agent returns the token behind an agent's certificate.
-func (a *Authority) agent(c *x509.Certificate, now time.Time) (tokenID string, err error) {
+// holder returns the token behind a certificate of the authority, which must be that of an agent or a plugin, as kind says.
+func (a *Authority) holder(c *x509.Certificate, kind string, now time.Time) (tokenID string, err error) {
 	if c.CheckSignatureFrom(a.certificate) != nil {
 		return "", errNotOurs
 	}
@@ -151,11 +156,18 @@ func (a *Authority) agent(c *x509.Certificate, now time.Time) (tokenID string, e
 		return "", err
 	}
 	for _, uri := range c.URIs {
-		if id, found := strings.CutPrefix(uri.Path, "/"); found && uri.Scheme == peerScheme && uri.Host == agentHost && id != "" {
+		if id, found := strings.CutPrefix(uri.Path, "/"); found && uri.Scheme == peerScheme && uri.Host == kind && id != "" {
 			return id, nil
 		}
 	}
-	return "", errors.New("it is not that of an agent")
+	return "", fmt.Errorf("it is not that of %s", article(kind))
+}
+
+func article(kind string) string {
+	if kind == agentHost {
+		return "an agent"
+	}
+	return "a plugin: \"fairlead plugin certificate\" makes one"
 }
 
 // redemption words why a token gave nothing.

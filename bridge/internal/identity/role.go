@@ -13,6 +13,8 @@ const (
 	RoleAccountManager Role = "account-manager"
 	// RoleOperator may do everything.
 	RoleOperator Role = "operator"
+	// rolePlugin is no person's: it is that of Clouddriver's plugin, behind whose certificate such a token is. Its text is never told.
+	rolePlugin Role = "plugin"
 )
 
 // Roles names them for messages.

@@ -36,8 +36,7 @@ func TestRulesForCertificatesFitWhatTheyName(t *testing.T) {
 	if got := identity.Subject(certificate.RawSubject); got != `UID=abc:123:ksvc,CN=agent\, one,OU=Agents` {
 		t.Errorf("subject %s", got)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(authority)
+	given := &identity.Given{CAs: caFile(t, authority)}
 	for name, c := range map[string]struct {
 		rule identity.CertificateRule
 		fits bool
@@ -56,7 +55,7 @@ func TestRulesForCertificatesFitWhatTheyName(t *testing.T) {
 		if err := c.rule.Compile(); err != nil {
 			t.Fatal(name, err)
 		}
-		agents := identity.NewAgents(identity.AgentsConfig{ClientCAs: func() *x509.CertPool { return pool }, Certificates: []identity.CertificateRule{c.rule}})
+		agents := identity.NewAgents(identity.AgentsConfig{Given: given, Certificates: []identity.CertificateRule{c.rule}})
 		who, err := agents.Identify(t.Context(), identity.Shown{Certificates: []*x509.Certificate{certificate}})
 		if (err == nil) != c.fits || c.fits && (!who.Allows("a-1") || who.Allows("b") || !who.Until.Equal(certificate.NotAfter)) {
 			t.Errorf("%s: %+v, %v", name, who, err)

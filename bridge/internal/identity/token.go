@@ -62,6 +62,9 @@ type Identity struct {
 	Ended <-chan struct{}
 	// Until is when the proof has to be given again; zero: never. It is no reason to end anything at once.
 	Until time.Time
+	// Recheck tells why the proof, though in time, is none any more: what it opened must end. To be asked again and again, by one goroutine; nil: nothing
+	// can happen to it.
+	Recheck func() error
 }
 
 // Subject tells one who proves things from another: the same for a token and every certificate that came of it.
@@ -142,14 +145,18 @@ func (n NewToken) Check() error {
 		return fmt.Errorf("uses: %d is not between 1 and %d; leave it out for any number of agents", n.Uses, maximumUses)
 	case n.TTL < 0:
 		return fmt.Errorf("ttl: %s is negative; leave it out for a token that does not expire", n.TTL)
-	case len(n.Description) > 255:
-		return fmt.Errorf("description: %d bytes are too many, 255 are the limit", len(n.Description))
+	case len(n.Description) > maximumDescription:
+		return fmt.Errorf("description: %d bytes are too many, %d are the limit", len(n.Description), maximumDescription)
 	}
 	return nil
 }
 
-// maximumUses bounds the list of keys of one token.
-const maximumUses = 10_000
+const (
+	// maximumUses bounds the list of keys of one token.
+	maximumUses = 10_000
+	// maximumDescription is the column's size, in bytes.
+	maximumDescription = 255
+)
 
 // Create makes a token for agents of the accounts that the patterns cover, however many. ttl 0: it does not expire.
 func (t *Tokens) Create(ctx context.Context, patterns []string, ttl time.Duration, description string) (id, text string, err error) {
@@ -161,6 +168,10 @@ func (t *Tokens) Make(ctx context.Context, n NewToken) (id, text string, err err
 	if err := n.Check(); err != nil {
 		return "", "", err
 	}
+	return t.put(ctx, n)
+}
+
+func (t *Tokens) put(ctx context.Context, n NewToken) (id, text string, err error) {
 	var random [32]byte
 	var number [6]byte
 	if _, err := rand.Read(random[:]); err != nil {
@@ -243,8 +254,13 @@ func (t *Tokens) Redeem(ctx context.Context, text string, key [32]byte, kept boo
 	return t.identity(found)
 }
 
-// Behind returns what the token of an id proves that a certificate names.
+// Behind returns what the token of an id proves that an agent's certificate names.
 func (t *Tokens) Behind(ctx context.Context, id string) (Identity, error) {
+	return t.behind(ctx, id, "", "the enrolment token %s, which this certificate came of, is not there any more: make another one with \"fairlead token create --accounts PATTERN\"")
+}
+
+// behind is Behind for tokens of a role; gone words that there is none of that id.
+func (t *Tokens) behind(ctx context.Context, id string, role Role, gone string) (Identity, error) {
 	known, there := t.snapshot(func() *token { return t.byID[id] })
 	if !there {
 		if !t.limit.Allow() {
@@ -255,11 +271,11 @@ func (t *Tokens) Behind(ctx context.Context, id string) (Identity, error) {
 			return Identity{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		if !ok {
-			return Identity{}, refused("the enrolment token %s, which this certificate came of, is not there any more: make another one with \"fairlead token create --accounts PATTERN\"", id)
+			return Identity{}, refused(gone, id)
 		}
 		known = t.learn([]store.Token{found}, time.Now())
 	}
-	if known.Role != "" {
+	if Role(known.Role) != role {
 		return Identity{}, ErrUnauthenticated
 	}
 	return t.identity(known)
@@ -285,7 +301,7 @@ func (t *Tokens) find(ctx context.Context, text, prefix string) (token, error) {
 		}
 		known = t.learn([]store.Token{found}, time.Now())
 	}
-	if (known.Role == "") != (prefix == TokenPrefix) {
+	if (known.Role == "") != (prefix == TokenPrefix) || Role(known.Role) == rolePlugin {
 		return token{}, ErrUnauthenticated
 	}
 	return known, nil

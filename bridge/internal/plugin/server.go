@@ -2,16 +2,21 @@ package plugin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/fairlead/fairlead/bridge/internal/identity"
 	clouddriverv1 "github.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1"
 	"github.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1/clouddriverv1connect"
 )
@@ -33,14 +38,23 @@ var errWrongSecret = errors.New("the secret is missing or wrong: plugin and brid
 
 // Options are what a Server needs.
 type Options struct {
-	// Address to listen at, "127.0.0.1:9092"; loopback only.
+	// Address to listen at, "127.0.0.1:9092"; loopback only, unless Remote is set.
 	Address string
-	// SecretFile holds what callers must show; made if absent.
+	// SecretFile holds what callers must show; made if absent. Not used with Remote.
 	SecretFile string
-	Accounts   Accounts
-	Runner     Runner
-	Status     func() Status
-	Log        *slog.Logger
+	// Remote is how the plugin is known that calls over a network; nil: it calls by loopback and shows the secret.
+	Remote   *Remote
+	Accounts Accounts
+	Runner   Runner
+	Status   func() Status
+	Metrics  prometheus.Registerer
+	Log      *slog.Logger
+}
+
+// Remote is TLS for a plugin that is not in the same pod, and who its client certificates make it.
+type Remote struct {
+	TLS      *tls.Config
+	Identify func(ctx context.Context, chain []*x509.Certificate) (identity.Identity, error)
 }
 
 // Server answers the plugin.
@@ -50,6 +64,9 @@ type Server struct {
 	callers  *callers
 	running  chan struct{} // one token for each operation
 	stopping chan struct{} // closed when Run ends: account streams end at once, operations are given drainFor
+	refusals prometheus.Counter
+	// expiring is the certificate of a remote plugin that called last of those that end soon.
+	expiring atomic.Pointer[expiry]
 }
 
 var _ clouddriverv1connect.ClouddriverServiceHandler = (*Server)(nil)
@@ -60,17 +77,22 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plugin.address %q: %w", o.Address, err)
 	}
-	if !loopbackName(host) {
-		return nil, fmt.Errorf("plugin.address %q: only loopback addresses are allowed (127.0.0.1:9092): Clouddriver's plugin runs in the same pod", o.Address)
+	made := &Server{o: o, callers: newCallers(), running: make(chan struct{}, maximumOperations), stopping: make(chan struct{}),
+		refusals: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "fairlead", Subsystem: "bridge", Name: "plugin_refused_total",
+			Help: "Calls at the plugin's endpoint that were refused; the log says whose and why."})}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(made.refusals)
 	}
-	if o.SecretFile == "" {
+	switch {
+	case o.Remote != nil:
+		return made, nil
+	case !loopbackName(host):
+		return nil, fmt.Errorf("plugin.address %q: is not a loopback address (127.0.0.1:9092), and what is called over a network needs plugin.mutualTLS: true", o.Address)
+	case o.SecretFile == "":
 		return nil, errors.New("plugin.secretFile: a file is needed, on a volume that Clouddriver's container mounts too")
 	}
-	s, err := newSecret(o.SecretFile)
-	if err != nil {
-		return nil, err
-	}
-	return &Server{o: o, secret: s, callers: newCallers(), running: make(chan struct{}, maximumOperations), stopping: make(chan struct{})}, nil
+	made.secret, err = newSecret(o.SecretFile)
+	return made, err
 }
 
 // Run listens and serves until ctx ends and the operations have.
@@ -94,7 +116,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return operations },
 		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
-	s.o.Log.Info("listening for the plugin", "address", listener.Addr().String(), "secretFile", s.o.SecretFile)
+	s.o.Log.Info("listening for the plugin", "address", listener.Addr().String(), "secretFile", s.o.SecretFile, "mutualTLS", s.o.Remote != nil)
+	if s.o.Remote != nil {
+		listener = tls.NewListener(listener, s.o.Remote.TLS)
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -124,7 +149,7 @@ func (s *Server) Handler() http.Handler {
 			return connect.NewError(connect.CodeInternal, errors.New("the bridge failed on this call, see its log"))
 		}),
 	))
-	return guard(s.callers.counted(mux), s.secret, s.o.Log)
+	return s.guard(s.callers.counted(mux))
 }
 
 // GetStatus implements the service.

@@ -272,6 +272,11 @@ func (e *session) clock() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	revoked := e.identity.Ended
+	end := func(why string) {
+		e.log.Warn("session ends: its identity is no longer valid", "agent", e.name(), "identity", e.identity.ID(), "reason", why)
+		e.service.refusals.WithLabelValues(refusedRevocation).Inc()
+		e.step(func(now time.Time) { e.core.Close(now, linkv1.Close_CODE_REFUSED, why, 0) })
+	}
 	for ticks := 1; ; {
 		select {
 		case <-e.ctx.Done():
@@ -290,14 +295,16 @@ func (e *session) clock() {
 				}
 			})
 			e.takeBack()
+			if e.identity.Recheck != nil {
+				if err := e.identity.Recheck(); err != nil {
+					end(err.Error())
+					return
+				}
+			}
 			ticks++
 		case <-revoked:
 			revoked = nil
-			e.log.Warn("session ends: its enrolment token is no longer valid", "agent", e.name(), "identity", e.identity.ID())
-			e.service.refusals.WithLabelValues(refusedRevocation).Inc()
-			e.step(func(now time.Time) {
-				e.core.Close(now, linkv1.Close_CODE_REFUSED, identity.ErrUnauthenticated.Error(), 0)
-			})
+			end(identity.ErrUnauthenticated.Error())
 		}
 	}
 }

@@ -2392,6 +2392,130 @@ func (*SetOperationsModeResponse) Descriptor() ([]byte, []int) {
 	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
+type IssuePluginCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PKCS #10, DER; the key stays with who asks.
+	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	// 0: a year.
+	TtlSeconds    uint64 `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuePluginCertificateRequest) Reset() {
+	*x = IssuePluginCertificateRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuePluginCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuePluginCertificateRequest) ProtoMessage() {}
+
+func (x *IssuePluginCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuePluginCertificateRequest.ProtoReflect.Descriptor instead.
+func (*IssuePluginCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *IssuePluginCertificateRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+func (x *IssuePluginCertificateRequest) GetTtlSeconds() uint64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *IssuePluginCertificateRequest) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+type IssuePluginCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The certificate in DER.
+	Certificate []byte `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The CA of the certificate that the bridges show the plugin, in DER.
+	Ca            []byte `protobuf:"bytes,3,opt,name=ca,proto3" json:"ca,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuePluginCertificateResponse) Reset() {
+	*x = IssuePluginCertificateResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuePluginCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuePluginCertificateResponse) ProtoMessage() {}
+
+func (x *IssuePluginCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuePluginCertificateResponse.ProtoReflect.Descriptor instead.
+func (*IssuePluginCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *IssuePluginCertificateResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *IssuePluginCertificateResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *IssuePluginCertificateResponse) GetCa() []byte {
+	if x != nil {
+		return x.Ca
+	}
+	return nil
+}
+
 var File_fairlead_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
@@ -2572,7 +2696,16 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x18SetOperationsModeRequest\x12\x18\n" +
 	"\apattern\x18\x01 \x01(\tR\apattern\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\tR\x04mode\"\x1b\n" +
-	"\x19SetOperationsModeResponse2\xc2\v\n" +
+	"\x19SetOperationsModeResponse\"t\n" +
+	"\x1dIssuePluginCertificateRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x1f\n" +
+	"\vttl_seconds\x18\x02 \x01(\x04R\n" +
+	"ttlSeconds\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\"b\n" +
+	"\x1eIssuePluginCertificateResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x0e\n" +
+	"\x02ca\x18\x03 \x01(\fR\x02ca2\xc1\f\n" +
 	"\fAdminService\x12V\n" +
 	"\tGetStatus\x12#.fairlead.admin.v1.GetStatusRequest\x1a$.fairlead.admin.v1.GetStatusResponse\x12_\n" +
 	"\fListAccounts\x12&.fairlead.admin.v1.ListAccountsRequest\x1a'.fairlead.admin.v1.ListAccountsResponse\x12b\n" +
@@ -2589,7 +2722,8 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\tRotateKey\x12#.fairlead.admin.v1.RotateKeyRequest\x1a$.fairlead.admin.v1.RotateKeyResponse\x12e\n" +
 	"\x0eListOperations\x12(.fairlead.admin.v1.ListOperationsRequest\x1a).fairlead.admin.v1.ListOperationsResponse\x12t\n" +
 	"\x13ListOperationsModes\x12-.fairlead.admin.v1.ListOperationsModesRequest\x1a..fairlead.admin.v1.ListOperationsModesResponse\x12n\n" +
-	"\x11SetOperationsMode\x12+.fairlead.admin.v1.SetOperationsModeRequest\x1a,.fairlead.admin.v1.SetOperationsModeResponseBBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
+	"\x11SetOperationsMode\x12+.fairlead.admin.v1.SetOperationsModeRequest\x1a,.fairlead.admin.v1.SetOperationsModeResponse\x12}\n" +
+	"\x16IssuePluginCertificate\x120.fairlead.admin.v1.IssuePluginCertificateRequest\x1a1.fairlead.admin.v1.IssuePluginCertificateResponseBBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_fairlead_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -2603,68 +2737,70 @@ func file_fairlead_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_fairlead_admin_v1_admin_proto_rawDescData
 }
 
-var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_fairlead_admin_v1_admin_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),            // 0: fairlead.admin.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),           // 1: fairlead.admin.v1.GetStatusResponse
-	(*Session)(nil),                     // 2: fairlead.admin.v1.Session
-	(*ListAccountsRequest)(nil),         // 3: fairlead.admin.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),        // 4: fairlead.admin.v1.ListAccountsResponse
-	(*Account)(nil),                     // 5: fairlead.admin.v1.Account
-	(*RemoveAccountRequest)(nil),        // 6: fairlead.admin.v1.RemoveAccountRequest
-	(*RemoveAccountResponse)(nil),       // 7: fairlead.admin.v1.RemoveAccountResponse
-	(*ReleaseAccountRequest)(nil),       // 8: fairlead.admin.v1.ReleaseAccountRequest
-	(*ReleaseAccountResponse)(nil),      // 9: fairlead.admin.v1.ReleaseAccountResponse
-	(*ResumeAccountRequest)(nil),        // 10: fairlead.admin.v1.ResumeAccountRequest
-	(*ResumeAccountResponse)(nil),       // 11: fairlead.admin.v1.ResumeAccountResponse
-	(*ResyncAccountRequest)(nil),        // 12: fairlead.admin.v1.ResyncAccountRequest
-	(*ResyncAccountResponse)(nil),       // 13: fairlead.admin.v1.ResyncAccountResponse
-	(*ResyncedGroup)(nil),               // 14: fairlead.admin.v1.ResyncedGroup
-	(*CreateTokenRequest)(nil),          // 15: fairlead.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 16: fairlead.admin.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),           // 17: fairlead.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 18: fairlead.admin.v1.ListTokensResponse
-	(*Token)(nil),                       // 19: fairlead.admin.v1.Token
-	(*RevokeTokenRequest)(nil),          // 20: fairlead.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 21: fairlead.admin.v1.RevokeTokenResponse
-	(*ExecuteRequest)(nil),              // 22: fairlead.admin.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),             // 23: fairlead.admin.v1.ExecuteResponse
-	(*ListAuditRequest)(nil),            // 24: fairlead.admin.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),           // 25: fairlead.admin.v1.ListAuditResponse
-	(*AuditEntry)(nil),                  // 26: fairlead.admin.v1.AuditEntry
-	(*RotateKeyRequest)(nil),            // 27: fairlead.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),           // 28: fairlead.admin.v1.RotateKeyResponse
-	(*ListOperationsRequest)(nil),       // 29: fairlead.admin.v1.ListOperationsRequest
-	(*ListOperationsResponse)(nil),      // 30: fairlead.admin.v1.ListOperationsResponse
-	(*Operation)(nil),                   // 31: fairlead.admin.v1.Operation
-	(*ListOperationsModesRequest)(nil),  // 32: fairlead.admin.v1.ListOperationsModesRequest
-	(*ListOperationsModesResponse)(nil), // 33: fairlead.admin.v1.ListOperationsModesResponse
-	(*OperationsMode)(nil),              // 34: fairlead.admin.v1.OperationsMode
-	(*SetOperationsModeRequest)(nil),    // 35: fairlead.admin.v1.SetOperationsModeRequest
-	(*SetOperationsModeResponse)(nil),   // 36: fairlead.admin.v1.SetOperationsModeResponse
-	(*timestamppb.Timestamp)(nil),       // 37: google.protobuf.Timestamp
+	(*GetStatusRequest)(nil),               // 0: fairlead.admin.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),              // 1: fairlead.admin.v1.GetStatusResponse
+	(*Session)(nil),                        // 2: fairlead.admin.v1.Session
+	(*ListAccountsRequest)(nil),            // 3: fairlead.admin.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),           // 4: fairlead.admin.v1.ListAccountsResponse
+	(*Account)(nil),                        // 5: fairlead.admin.v1.Account
+	(*RemoveAccountRequest)(nil),           // 6: fairlead.admin.v1.RemoveAccountRequest
+	(*RemoveAccountResponse)(nil),          // 7: fairlead.admin.v1.RemoveAccountResponse
+	(*ReleaseAccountRequest)(nil),          // 8: fairlead.admin.v1.ReleaseAccountRequest
+	(*ReleaseAccountResponse)(nil),         // 9: fairlead.admin.v1.ReleaseAccountResponse
+	(*ResumeAccountRequest)(nil),           // 10: fairlead.admin.v1.ResumeAccountRequest
+	(*ResumeAccountResponse)(nil),          // 11: fairlead.admin.v1.ResumeAccountResponse
+	(*ResyncAccountRequest)(nil),           // 12: fairlead.admin.v1.ResyncAccountRequest
+	(*ResyncAccountResponse)(nil),          // 13: fairlead.admin.v1.ResyncAccountResponse
+	(*ResyncedGroup)(nil),                  // 14: fairlead.admin.v1.ResyncedGroup
+	(*CreateTokenRequest)(nil),             // 15: fairlead.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),            // 16: fairlead.admin.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),              // 17: fairlead.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),             // 18: fairlead.admin.v1.ListTokensResponse
+	(*Token)(nil),                          // 19: fairlead.admin.v1.Token
+	(*RevokeTokenRequest)(nil),             // 20: fairlead.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),            // 21: fairlead.admin.v1.RevokeTokenResponse
+	(*ExecuteRequest)(nil),                 // 22: fairlead.admin.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),                // 23: fairlead.admin.v1.ExecuteResponse
+	(*ListAuditRequest)(nil),               // 24: fairlead.admin.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),              // 25: fairlead.admin.v1.ListAuditResponse
+	(*AuditEntry)(nil),                     // 26: fairlead.admin.v1.AuditEntry
+	(*RotateKeyRequest)(nil),               // 27: fairlead.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),              // 28: fairlead.admin.v1.RotateKeyResponse
+	(*ListOperationsRequest)(nil),          // 29: fairlead.admin.v1.ListOperationsRequest
+	(*ListOperationsResponse)(nil),         // 30: fairlead.admin.v1.ListOperationsResponse
+	(*Operation)(nil),                      // 31: fairlead.admin.v1.Operation
+	(*ListOperationsModesRequest)(nil),     // 32: fairlead.admin.v1.ListOperationsModesRequest
+	(*ListOperationsModesResponse)(nil),    // 33: fairlead.admin.v1.ListOperationsModesResponse
+	(*OperationsMode)(nil),                 // 34: fairlead.admin.v1.OperationsMode
+	(*SetOperationsModeRequest)(nil),       // 35: fairlead.admin.v1.SetOperationsModeRequest
+	(*SetOperationsModeResponse)(nil),      // 36: fairlead.admin.v1.SetOperationsModeResponse
+	(*IssuePluginCertificateRequest)(nil),  // 37: fairlead.admin.v1.IssuePluginCertificateRequest
+	(*IssuePluginCertificateResponse)(nil), // 38: fairlead.admin.v1.IssuePluginCertificateResponse
+	(*timestamppb.Timestamp)(nil),          // 39: google.protobuf.Timestamp
 }
 var file_fairlead_admin_v1_admin_proto_depIdxs = []int32{
-	37, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	39, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: fairlead.admin.v1.GetStatusResponse.sessions:type_name -> fairlead.admin.v1.Session
-	37, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
+	39, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
 	5,  // 3: fairlead.admin.v1.ListAccountsResponse.accounts:type_name -> fairlead.admin.v1.Account
-	37, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
+	39, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
 	14, // 5: fairlead.admin.v1.ResyncAccountResponse.groups:type_name -> fairlead.admin.v1.ResyncedGroup
 	19, // 6: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
-	37, // 7: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	37, // 8: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	37, // 9: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
+	39, // 7: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	39, // 8: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	39, // 9: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
 	26, // 10: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
-	37, // 11: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	39, // 11: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
 	31, // 12: fairlead.admin.v1.ListOperationsResponse.operations:type_name -> fairlead.admin.v1.Operation
-	37, // 13: fairlead.admin.v1.Operation.received:type_name -> google.protobuf.Timestamp
-	37, // 14: fairlead.admin.v1.Operation.sent:type_name -> google.protobuf.Timestamp
-	37, // 15: fairlead.admin.v1.Operation.started:type_name -> google.protobuf.Timestamp
-	37, // 16: fairlead.admin.v1.Operation.finished:type_name -> google.protobuf.Timestamp
-	37, // 17: fairlead.admin.v1.Operation.answered:type_name -> google.protobuf.Timestamp
+	39, // 13: fairlead.admin.v1.Operation.received:type_name -> google.protobuf.Timestamp
+	39, // 14: fairlead.admin.v1.Operation.sent:type_name -> google.protobuf.Timestamp
+	39, // 15: fairlead.admin.v1.Operation.started:type_name -> google.protobuf.Timestamp
+	39, // 16: fairlead.admin.v1.Operation.finished:type_name -> google.protobuf.Timestamp
+	39, // 17: fairlead.admin.v1.Operation.answered:type_name -> google.protobuf.Timestamp
 	34, // 18: fairlead.admin.v1.ListOperationsModesResponse.modes:type_name -> fairlead.admin.v1.OperationsMode
-	37, // 19: fairlead.admin.v1.OperationsMode.since:type_name -> google.protobuf.Timestamp
+	39, // 19: fairlead.admin.v1.OperationsMode.since:type_name -> google.protobuf.Timestamp
 	0,  // 20: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
 	3,  // 21: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
 	6,  // 22: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
@@ -2680,23 +2816,25 @@ var file_fairlead_admin_v1_admin_proto_depIdxs = []int32{
 	29, // 32: fairlead.admin.v1.AdminService.ListOperations:input_type -> fairlead.admin.v1.ListOperationsRequest
 	32, // 33: fairlead.admin.v1.AdminService.ListOperationsModes:input_type -> fairlead.admin.v1.ListOperationsModesRequest
 	35, // 34: fairlead.admin.v1.AdminService.SetOperationsMode:input_type -> fairlead.admin.v1.SetOperationsModeRequest
-	1,  // 35: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
-	4,  // 36: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
-	7,  // 37: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
-	9,  // 38: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
-	11, // 39: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
-	13, // 40: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
-	16, // 41: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
-	18, // 42: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
-	21, // 43: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
-	23, // 44: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
-	25, // 45: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
-	28, // 46: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
-	30, // 47: fairlead.admin.v1.AdminService.ListOperations:output_type -> fairlead.admin.v1.ListOperationsResponse
-	33, // 48: fairlead.admin.v1.AdminService.ListOperationsModes:output_type -> fairlead.admin.v1.ListOperationsModesResponse
-	36, // 49: fairlead.admin.v1.AdminService.SetOperationsMode:output_type -> fairlead.admin.v1.SetOperationsModeResponse
-	35, // [35:50] is the sub-list for method output_type
-	20, // [20:35] is the sub-list for method input_type
+	37, // 35: fairlead.admin.v1.AdminService.IssuePluginCertificate:input_type -> fairlead.admin.v1.IssuePluginCertificateRequest
+	1,  // 36: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
+	4,  // 37: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
+	7,  // 38: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
+	9,  // 39: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
+	11, // 40: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
+	13, // 41: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
+	16, // 42: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
+	18, // 43: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
+	21, // 44: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
+	23, // 45: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
+	25, // 46: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
+	28, // 47: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
+	30, // 48: fairlead.admin.v1.AdminService.ListOperations:output_type -> fairlead.admin.v1.ListOperationsResponse
+	33, // 49: fairlead.admin.v1.AdminService.ListOperationsModes:output_type -> fairlead.admin.v1.ListOperationsModesResponse
+	36, // 50: fairlead.admin.v1.AdminService.SetOperationsMode:output_type -> fairlead.admin.v1.SetOperationsModeResponse
+	38, // 51: fairlead.admin.v1.AdminService.IssuePluginCertificate:output_type -> fairlead.admin.v1.IssuePluginCertificateResponse
+	36, // [36:52] is the sub-list for method output_type
+	20, // [20:36] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
 	20, // [20:20] is the sub-list for extension extendee
 	0,  // [0:20] is the sub-list for field type_name
@@ -2718,7 +2856,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_admin_v1_admin_proto_rawDesc), len(file_fairlead_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

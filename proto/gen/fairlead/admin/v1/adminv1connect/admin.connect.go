@@ -75,6 +75,9 @@ const (
 	// AdminServiceSetOperationsModeProcedure is the fully-qualified name of the AdminService's
 	// SetOperationsMode RPC.
 	AdminServiceSetOperationsModeProcedure = "/fairlead.admin.v1.AdminService/SetOperationsMode"
+	// AdminServiceIssuePluginCertificateProcedure is the fully-qualified name of the AdminService's
+	// IssuePluginCertificate RPC.
+	AdminServiceIssuePluginCertificateProcedure = "/fairlead.admin.v1.AdminService/IssuePluginCertificate"
 )
 
 // AdminServiceClient is a client for the fairlead.admin.v1.AdminService service.
@@ -110,6 +113,9 @@ type AdminServiceClient interface {
 	ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error)
 	// SetOperationsMode changes that for accounts, at all bridges within seconds. It needs an operator, or account-manager of all of them.
 	SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error)
+	// IssuePluginCertificate makes a client certificate for Clouddriver's plugin, where it calls the bridge over a network (plugin.mutualTLS). It is listed
+	// among the tokens, with the role "plugin", and RevokeToken ends it. It needs an operator.
+	IssuePluginCertificate(context.Context, *connect.Request[v1.IssuePluginCertificateRequest]) (*connect.Response[v1.IssuePluginCertificateResponse], error)
 }
 
 // NewAdminServiceClient constructs a client for the fairlead.admin.v1.AdminService service. By
@@ -213,26 +219,33 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("SetOperationsMode")),
 			connect.WithClientOptions(opts...),
 		),
+		issuePluginCertificate: connect.NewClient[v1.IssuePluginCertificateRequest, v1.IssuePluginCertificateResponse](
+			httpClient,
+			baseURL+AdminServiceIssuePluginCertificateProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("IssuePluginCertificate")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	getStatus           *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	listAccounts        *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
-	removeAccount       *connect.Client[v1.RemoveAccountRequest, v1.RemoveAccountResponse]
-	releaseAccount      *connect.Client[v1.ReleaseAccountRequest, v1.ReleaseAccountResponse]
-	resumeAccount       *connect.Client[v1.ResumeAccountRequest, v1.ResumeAccountResponse]
-	resyncAccount       *connect.Client[v1.ResyncAccountRequest, v1.ResyncAccountResponse]
-	createToken         *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
-	listTokens          *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
-	revokeToken         *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
-	execute             *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
-	listAudit           *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
-	rotateKey           *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
-	listOperations      *connect.Client[v1.ListOperationsRequest, v1.ListOperationsResponse]
-	listOperationsModes *connect.Client[v1.ListOperationsModesRequest, v1.ListOperationsModesResponse]
-	setOperationsMode   *connect.Client[v1.SetOperationsModeRequest, v1.SetOperationsModeResponse]
+	getStatus              *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	listAccounts           *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
+	removeAccount          *connect.Client[v1.RemoveAccountRequest, v1.RemoveAccountResponse]
+	releaseAccount         *connect.Client[v1.ReleaseAccountRequest, v1.ReleaseAccountResponse]
+	resumeAccount          *connect.Client[v1.ResumeAccountRequest, v1.ResumeAccountResponse]
+	resyncAccount          *connect.Client[v1.ResyncAccountRequest, v1.ResyncAccountResponse]
+	createToken            *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens             *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken            *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	execute                *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
+	listAudit              *connect.Client[v1.ListAuditRequest, v1.ListAuditResponse]
+	rotateKey              *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
+	listOperations         *connect.Client[v1.ListOperationsRequest, v1.ListOperationsResponse]
+	listOperationsModes    *connect.Client[v1.ListOperationsModesRequest, v1.ListOperationsModesResponse]
+	setOperationsMode      *connect.Client[v1.SetOperationsModeRequest, v1.SetOperationsModeResponse]
+	issuePluginCertificate *connect.Client[v1.IssuePluginCertificateRequest, v1.IssuePluginCertificateResponse]
 }
 
 // GetStatus calls fairlead.admin.v1.AdminService.GetStatus.
@@ -310,6 +323,11 @@ func (c *adminServiceClient) SetOperationsMode(ctx context.Context, req *connect
 	return c.setOperationsMode.CallUnary(ctx, req)
 }
 
+// IssuePluginCertificate calls fairlead.admin.v1.AdminService.IssuePluginCertificate.
+func (c *adminServiceClient) IssuePluginCertificate(ctx context.Context, req *connect.Request[v1.IssuePluginCertificateRequest]) (*connect.Response[v1.IssuePluginCertificateResponse], error) {
+	return c.issuePluginCertificate.CallUnary(ctx, req)
+}
+
 // AdminServiceHandler is an implementation of the fairlead.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// GetStatus tells how this bridge is.
@@ -343,6 +361,9 @@ type AdminServiceHandler interface {
 	ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error)
 	// SetOperationsMode changes that for accounts, at all bridges within seconds. It needs an operator, or account-manager of all of them.
 	SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error)
+	// IssuePluginCertificate makes a client certificate for Clouddriver's plugin, where it calls the bridge over a network (plugin.mutualTLS). It is listed
+	// among the tokens, with the role "plugin", and RevokeToken ends it. It needs an operator.
+	IssuePluginCertificate(context.Context, *connect.Request[v1.IssuePluginCertificateRequest]) (*connect.Response[v1.IssuePluginCertificateResponse], error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -442,6 +463,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("SetOperationsMode")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceIssuePluginCertificateHandler := connect.NewUnaryHandler(
+		AdminServiceIssuePluginCertificateProcedure,
+		svc.IssuePluginCertificate,
+		connect.WithSchema(adminServiceMethods.ByName("IssuePluginCertificate")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/fairlead.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -474,6 +501,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListOperationsModesHandler.ServeHTTP(w, r)
 		case AdminServiceSetOperationsModeProcedure:
 			adminServiceSetOperationsModeHandler.ServeHTTP(w, r)
+		case AdminServiceIssuePluginCertificateProcedure:
+			adminServiceIssuePluginCertificateHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -541,4 +570,8 @@ func (UnimplementedAdminServiceHandler) ListOperationsModes(context.Context, *co
 
 func (UnimplementedAdminServiceHandler) SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.SetOperationsMode is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) IssuePluginCertificate(context.Context, *connect.Request[v1.IssuePluginCertificateRequest]) (*connect.Response[v1.IssuePluginCertificateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.IssuePluginCertificate is not implemented"))
 }

@@ -14,8 +14,13 @@ import java.net.http.HttpResponse;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.security.GeneralSecurityException;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.Map;
+import javax.net.ssl.SSLHandshakeException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Calls the bridge: {@code fairlead.clouddriver.v1.ClouddriverService} by the Connect protocol, in JSON. */
 final class Bridge {
@@ -30,14 +35,63 @@ final class Bridge {
   private static final int COMPRESSED = 1, END = 2; // flags of an envelope
   private static final int MAXIMUM_ENVELOPE = 256 << 20; // a list of 100,000 accounts
 
+  /** How often the certificates' files are looked at, at most. */
+  private static final Duration LOOK_EVERY = Duration.ofSeconds(1);
+  private static final Logger log = LoggerFactory.getLogger(Bridge.class);
+
   static final ObjectMapper JSON = new ObjectMapper();
 
   private final Settings settings;
-  // HTTP/1.1: with the default, each connection would begin with an attempt to upgrade.
-  private final HttpClient http = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(Duration.ofSeconds(5)).build();
+  private final boolean https;
+  private HttpClient http;
+  // with https: what http was made of, and when the files were looked at last
+  private byte[][] files;
+  private long looked;
+  private String said = "";
 
   Bridge(Settings settings) {
     this.settings = settings;
+    this.https = settings.bridge.startsWith("https:");
+    this.http = https ? null : client().build();
+  }
+
+  // HTTP/1.1: with the default, each connection would begin with an attempt to upgrade.
+  private static HttpClient.Builder client() {
+    return HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(Duration.ofSeconds(5));
+  }
+
+  /** The client, with the certificates that the files hold now. Content that makes no sense leaves the former in use. */
+  private synchronized HttpClient http() throws NotTaken {
+    long now = System.nanoTime();
+    if (!https || http != null && now - looked < LOOK_EVERY.toNanos()) {
+      return http;
+    }
+    try {
+      byte[][] present = Certificates.read(settings.certificateFile, settings.keyFile, settings.caFile);
+      looked = now;
+      if (http == null || !Arrays.deepEquals(present, files)) {
+        HttpClient next = client().sslContext(Certificates.context(present[0], present[1], present[2])).build();
+        if (http != null) {
+          log.info("Fairlead: new certificates are in use for the bridge at {}", settings.bridge);
+        }
+        http = next;
+        files = present;
+      }
+      said = "";
+      return http;
+    } catch (IOException | GeneralSecurityException e) {
+      String problem = "the certificates for the bridge at " + settings.bridge + " cannot be read: " + (e instanceof GeneralSecurityException ? e.getMessage() : e)
+          + "; \"fairlead plugin certificate\" makes certificateFile (" + settings.certificateFile + "), keyFile (" + settings.keyFile + ") and caFile (" + settings.caFile + ")";
+      if (http == null) {
+        throw new NotTaken(problem, e);
+      }
+      looked = now;
+      if (!problem.equals(said)) {
+        log.warn("Fairlead: {}; the former ones stay in use", problem);
+        said = problem;
+      }
+      return http;
+    }
   }
 
   String address() {
@@ -61,14 +115,18 @@ final class Bridge {
   private Body send(String method, String type, byte[] content, Duration timeout, Duration patience) throws IOException {
     HttpResponse<Body> response;
     try {
-      HttpRequest request = HttpRequest.newBuilder(URI.create(settings.bridge + SERVICE + method))
+      HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(settings.bridge + SERVICE + method))
           .timeout(timeout)
-          .header("Authorization", "Bearer " + secret())
           .header("Content-Type", type)
           .header("Connect-Protocol-Version", "1")
-          .POST(HttpRequest.BodyPublishers.ofByteArray(content))
-          .build();
-      response = http.send(request, info -> new Body(patience));
+          .POST(HttpRequest.BodyPublishers.ofByteArray(content));
+      if (!https) {
+        request.header("Authorization", "Bearer " + secret());
+      }
+      response = http().send(request.build(), info -> new Body(patience));
+    } catch (SSLHandshakeException e) {
+      throw new NotTaken("the bridge at " + settings.bridge + " and this plugin do not agree on TLS: " + reason(e)
+          + " (is its certificate of a CA in " + settings.caFile + ", and is the host's name among plugin.tls.names?)", e);
     } catch (ConnectException | HttpConnectTimeoutException e) {
       throw new NotTaken("the bridge at " + settings.bridge + " cannot be reached (is its container running?)", e);
     } catch (IllegalArgumentException e) {
@@ -84,6 +142,15 @@ final class Bridge {
       }
     }
     return response.body();
+  }
+
+  /** What lies at the bottom says most. */
+  private static String reason(Throwable e) {
+    Throwable deepest = e;
+    while (deepest.getCause() != null) {
+      deepest = deepest.getCause();
+    }
+    return deepest.getMessage() == null ? deepest.toString() : deepest.getMessage();
   }
 
   /** Read for each call, since the bridge may make a new one. */

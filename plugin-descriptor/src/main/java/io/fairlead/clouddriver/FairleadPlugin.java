@@ -42,7 +42,8 @@ public class FairleadPlugin extends PrivilegedSpringPlugin {
     }
     Settings settings = Settings.read(environment);
     Bridge bridge = new Bridge(settings);
-    log.info("Fairlead {}: bridge {}, secret {}, state {}", getWrapper().getDescriptor().getVersion(), settings.bridge, settings.secretFile, settings.stateDir);
+    log.info("Fairlead {}: bridge {}, known by {}, state {}", getWrapper().getDescriptor().getVersion(), settings.bridge,
+        settings.certificateFile == null ? settings.secretFile : settings.certificateFile, settings.stateDir);
 
     add(beans, "fairleadAccounts", Accounts.class, () -> new Accounts(bridge, settings));
     add(beans, "fairleadAccountSource", clouddriver.accountSourceType(),

@@ -7,12 +7,13 @@ import org.springframework.core.env.Environment;
 /** What this Clouddriver must be like for the plugin to run in it. Each obstacle names the key to change. */
 final class Preconditions {
   static final String GUIDE = "https://github.com/fairlead/fairlead/blob/main/docs/install.md";
+  static final String IDENTITY = "https://github.com/fairlead/fairlead/blob/main/docs/identity.md#the-plugins-endpoint";
 
   private Preconditions() {}
 
   /** Why the plugin must not run; empty when it may. */
   static List<String> obstacles(Environment env) {
-    List<String> found = new ArrayList<>();
+    List<String> found = new ArrayList<>(Settings.obstacles(env));
     // Two plugins that both take the place of kubectl and of the account source would each undo what the other does.
     if (is(env, "spinnaker.extensibility.plugins.Armory.Kubesvc.enabled")) {
       found.add("the plugin Armory.Kubesvc is active: set spinnaker.extensibility.plugins.Armory.Kubesvc.enabled to false (" + GUIDE + "#armory)");

@@ -55,7 +55,7 @@ final class FakeBridge implements AutoCloseable {
   }
 
   Settings settings(Duration startTimeout) {
-    return new Settings("http://127.0.0.1:" + port + "/", dir.resolve("secret"), dir.resolve("state"), startTimeout, Duration.ofSeconds(20));
+    return new Settings("http://127.0.0.1:" + port + "/", dir.resolve("secret"), new Path[3], dir.resolve("state"), startTimeout, Duration.ofSeconds(20));
   }
 
   void stop() {

@@ -54,4 +54,19 @@ class PreconditionsTest {
     refusedFor("begins with \"jdbc:postgresql:\"", "sql.connectionPools.default.jdbcUrl", "jdbc:postgresql://user:hunter2@db/clouddriver");
     assertTrue(!obstacles("sql.connectionPools.default.jdbcUrl", "jdbc:postgresql://user:hunter2@db/clouddriver").toString().contains("hunter2"));
   }
+
+  @Test
+  void overANetworkOnlyHttpsWithCertificatesIsSpoken() {
+    String p = Settings.PREFIX;
+    assertEquals(List.of(), obstacles(p + "bridge", "http://localhost:9092"));
+    assertEquals(List.of(), obstacles(p + "bridge", "http://[::1]:9092"));
+    assertEquals(List.of(), obstacles(p + "bridge", "https://fairlead-bridge:9092/", p + "certificateFile", "/t/tls.crt", p + "keyFile", "/t/tls.key", p + "caFile", "/t/ca.crt"));
+    refusedFor("only https is spoken", p + "bridge", "http://fairlead-bridge:9092");
+    refusedFor("only https is spoken", p + "bridge", "http://10.1.2.3:9092");
+    refusedFor("only https is spoken", p + "bridge", "http://127.0.0.1.evil.example:9092");
+    refusedFor("keyFile: is not set", p + "bridge", "https://fairlead-bridge:9092", p + "certificateFile", "/t/tls.crt", p + "caFile", "/t/ca.crt");
+    refusedFor("\"127.0.0.1:9092\" is no address", p + "bridge", "127.0.0.1:9092");
+    refusedFor("\"ftp://x\" is no address", p + "bridge", "ftp://x");
+    refusedFor("is no address", p + "bridge", "https:///x");
+  }
 }
