@@ -46,6 +46,12 @@ type suite struct {
 // everything is the name of the second pair.
 const everything = "everything"
 
+// moved is an account of the agent that Clouddriver's configuration has too, with so many polls, by namespaces: see handBack.
+const (
+	moved        = "handed-over"
+	movedThreads = 2
+)
+
 // omitted are kinds that the second pair leaves out: Kubernetes no longer has the first two, and stock Clouddriver's whole poll would
 // fail of them; events never rest.
 var omitted = []string{"podPreset", "podSecurityPolicy", "event"}
@@ -84,7 +90,9 @@ func configureClouddriver(config map[string]any) {
 	second := maps.Clone(first)
 	first["kinds"] = defaultKinds()
 	second["name"], second["cacheAllApplicationRelationships"], second["customResources"] = everything+"-stock", true, customResources
-	kubernetes["accounts"] = []any{first, second}
+	third := maps.Clone(first)
+	third["name"], third["cacheThreads"] = moved, movedThreads
+	kubernetes["accounts"] = []any{first, second, third}
 	config["sql"].(map[string]any)["agent"] = map[string]any{"poll": map[string]any{
 		"intervalSeconds": pollInterval, "errorIntervalSeconds": pollErrorInterval, "timeoutSeconds": pollTimeout,
 	}}
@@ -101,7 +109,9 @@ func configureAgent(config map[string]any) {
 	second["name"], second["cacheAllApplicationRelationships"], second["customResources"] = everything, true, customResources
 	// The stock account's kinds narrow some views too.
 	accounts[0].(map[string]any)["kinds"] = defaultKinds()
-	kubernetes["accounts"] = append(accounts, second)
+	third := maps.Clone(accounts[0].(map[string]any))
+	third["name"] = moved
+	kubernetes["accounts"] = append(accounts, second, third)
 }
 
 func defaultKinds() []string {
@@ -127,11 +137,7 @@ func (s *suite) accountsLoaded(ctx context.Context) error {
 
 // accounts are the names of all accounts.
 func (s *suite) accounts() []string {
-	var names []string
-	for _, p := range s.pairs {
-		names = append(names, p.stock, p.agent)
-	}
-	return names
+	return []string{s.Clusters[0].StockAccount, s.Clusters[0].Account, everything + "-stock", everything, moved}
 }
 
 // within bounds a step.

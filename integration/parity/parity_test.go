@@ -34,9 +34,12 @@ func TestCachedViewsOfBothAccountsAgree(t *testing.T) {
 			})
 			rounds.print(t, s.Clouddriver.Version)
 			t.Run("search by pages", func(t *testing.T) { pages(t, s) })
-			t.Run("what stock Clouddriver errs on", func(t *testing.T) { stockErrs(t, s) })
 			t.Run("cache refresh on demand", func(t *testing.T) { refreshes(t.Context(), t, s) })
+			t.Run("account released and resumed", func(t *testing.T) { handBack(t, s) })
+			t.Run("applications that polling evicts", func(t *testing.T) { evicted(t, s) })
 			t.Run("after an operation's task the views show its effect", func(t *testing.T) { fresh(t, s) })
+			// Last, because the accounts differ from then on.
+			t.Run("what stock Clouddriver errs on", func(t *testing.T) { stockErrs(t, s) })
 		})
 	}
 }

@@ -32,7 +32,13 @@ func (s *suite) settle(t *testing.T, strict bool) {
 	t.Helper()
 	began, cycles := time.Now(), 0
 	ctx := within(t, 3*time.Minute)
-	must(t, testenv.Wait(ctx, func(ctx context.Context) error {
+	var why error // what kept it from settling last, whatever the end of ctx makes of the next try
+	err := testenv.Wait(ctx, func(ctx context.Context) (err error) {
+		defer func() {
+			if ctx.Err() == nil && err != nil {
+				why = err
+			}
+		}()
 		before, custom, err := s.state(ctx)
 		if err != nil {
 			return err
@@ -64,7 +70,10 @@ func (s *suite) settle(t *testing.T, strict bool) {
 			return errors.New("the cluster does not rest yet")
 		}
 		return nil
-	}))
+	})
+	if err != nil {
+		t.Fatalf("not settled after %d polls: %v; before that: %v", cycles, err, why)
+	}
 	t.Logf("settled after %s and %d polls", time.Since(began).Round(time.Millisecond), cycles)
 }
 
@@ -118,7 +127,7 @@ func (p pair) rows(all state, custom map[cats.Type]bool) map[string]string {
 // shows tells whether an account has these rows, and if strict, no others.
 func (s *suite) shows(ctx context.Context, account string, want map[string]string, strict bool) error {
 	have := map[string]string{}
-	tables, err := s.tables(ctx)
+	tables, err := s.tables(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -161,7 +170,7 @@ func (s *suite) shows(ctx context.Context, account string, want map[string]strin
 // back with their next poll, an agent's with the bridge's next look.
 func (s *suite) sameApplications(ctx context.Context, p pair) error {
 	var differs sql.NullString
-	err := s.db.QueryRowContext(ctx, `SELECT GROUP_CONCAT(id) FROM (SELECT id, GROUP_CONCAT(agent) AS agents FROM cats_v1_applications
+	err := s.db.QueryRowContext(ctx, `SELECT GROUP_CONCAT(rows_ SEPARATOR '; ') FROM (SELECT GROUP_CONCAT(id, ' of ', agent) AS rows_ FROM cats_v1_applications
 		WHERE agent LIKE CONCAT(?, '/%') OR agent LIKE CONCAT(?, '/%') GROUP BY id HAVING COUNT(*) <> 2) AS lonely`, p.stock, p.agent).Scan(&differs)
 	if err != nil {
 		return err
@@ -172,10 +181,10 @@ func (s *suite) sameApplications(ctx context.Context, p pair) error {
 	return nil
 }
 
-// tables are those of rows.
-func (s *suite) tables(ctx context.Context) ([]string, error) {
+// tables are those of rows, or those of links.
+func (s *suite) tables(ctx context.Context, links bool) ([]string, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name LIKE 'cats\_v1\_%'
-		AND table_name NOT LIKE '%\_template' AND table_name NOT LIKE '%\_rel'`)
+		AND table_name NOT LIKE '%\_template' AND (table_name LIKE '%\_rel') = ?`, links)
 	if err != nil {
 		return nil, err
 	}

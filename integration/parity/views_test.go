@@ -20,7 +20,7 @@ func (s *suite) roots(ctx context.Context) ([]view, error) {
 		{class: "/kubernetes/loadBalancers", path: "/kubernetes/loadBalancers"},
 	}
 	views = append(views, ofApplication("no-such-application")...)
-	views = append(views, searches()...)
+	views = append(views, searches(len(s.pairs))...)
 	for i, p := range s.pairs {
 		views = append(views, ofPair(i)...)
 		for _, account := range p.accounts() {
@@ -38,7 +38,7 @@ func (s *suite) roots(ctx context.Context) ([]view, error) {
 
 // keys are those of an account's rows.
 func (s *suite) keys(ctx context.Context, account string) ([]cats.Key, error) {
-	tables, err := s.tables(ctx)
+	tables, err := s.tables(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func ofServerGroup(i int, app, cluster, region, name string) []view {
 		{class: class + "/serverGroups/{name}?region", path: path + "/serverGroups/" + escape(name) + "?region=" + escape(region)},
 	}
 	for i, target := range targets {
-		if !oneOf(len(targets), i, path+name) {
+		if !oneOf(uint32(len(targets)), uint32(i), path+name) { //nolint:gosec // small
 			continue // none of them has an answer: see contentless
 		}
 		at := path + "/" + escape(region) + "/serverGroups/target/" + target
@@ -219,7 +219,7 @@ func ofObject(i int, kind cats.Type, region, name, app string) []view {
 }
 
 // searches are what people type, and a little more, for each type and several together.
-func searches() []view {
+func searches(pairs int) []view {
 	types := []string{
 		"applications", "clusters", "serverGroupManagers", "serverGroups", "instances", "loadBalancers", "securityGroups", "configs", "unclassified",
 		"deployment", "replicaSet", "pod", "configMap", "CronTab.stable.example.com", "projects", "no-such-type",
@@ -241,7 +241,7 @@ func searches() []view {
 		)
 	}
 	// By a part of the key that names the account, the matches are those of one account, and can be counted.
-	for i := range 2 {
+	for i := range pairs {
 		for _, namespace := range []string{"parity", "parity-two", "golden"} {
 			for _, kind := range []string{"serverGroups", "instances", "loadBalancers"} {
 				at := "/search?platform=kubernetes&type=" + kind + "&q=" + escape(":ACCOUNT:"+namespace+":")
@@ -270,8 +270,10 @@ func (c *crawl) lead(v view, part any) []view {
 	l.walk(part, "", "")
 	if v.shared() { // whichever pair told, both are asked
 		for _, found := range slices.Clone(l.views) {
-			found.pair = 1 - found.pair
-			l.views = append(l.views, found)
+			for i := range c.pairs {
+				found.pair = i
+				l.views = append(l.views, found)
+			}
 		}
 	}
 	return l.views

@@ -79,7 +79,7 @@ func OpenCluster(kubeconfig string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.QPS, config.Burst = 100, 200
+	config.QPS, config.Burst = 400, 800
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
