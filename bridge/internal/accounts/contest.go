@@ -5,11 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead/fairlead/bridge/internal/store"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
-
-// freshSession is how long, in milliseconds since its bridge's last heartbeat, a session at another bridge counts as there.
-const freshSession = 30_000
 
 // contestant is an agent that wants an account.
 type contestant struct{ account, instance string }
@@ -44,7 +42,7 @@ func (r *Registry) served(me contestant, a *account) bool {
 		}
 	}
 	for _, s := range a.elsewhere {
-		if s.Age < freshSession && s.Instance != me.instance {
+		if s.Age < store.BridgeSilence.Milliseconds() && s.Instance != me.instance {
 			return true
 		}
 	}

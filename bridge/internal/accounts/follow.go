@@ -13,9 +13,8 @@ import (
 const (
 	// pollInterval is how soon a bridge learns what another one changed.
 	pollInterval = 2 * time.Second
-	// heartbeatInterval is how often a bridge says that it lives; one that is silent for bridgeSilence is gone.
+	// heartbeatInterval is how often a bridge says that it lives; one that is silent for store.BridgeSilence is gone.
 	heartbeatInterval = 5 * time.Second
-	bridgeSilence     = 30 * time.Second
 	// removalInterval is how often removals that a dead bridge left unfinished are looked for.
 	removalInterval = time.Minute
 )
@@ -94,7 +93,7 @@ func (r *Registry) poll(ctx context.Context) error {
 	}
 	elsewhere := map[string][]store.Session{}
 	for _, s := range sessions {
-		if s.Bridge != r.o.Bridge && s.Age < bridgeSilence.Milliseconds() {
+		if s.Bridge != r.o.Bridge && s.Age < store.BridgeSilence.Milliseconds() {
 			elsewhere[s.Account] = append(elsewhere[s.Account], s)
 		}
 	}

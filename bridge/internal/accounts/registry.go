@@ -134,6 +134,23 @@ func (r *Registry) Elsewhere(account string) []store.Session {
 	return nil
 }
 
+// Serving returns the sessions of each account: those of this bridge as they are, those of others as the last look into the database found them.
+func (r *Registry) Serving() map[string][]store.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string][]store.Session, len(r.accounts))
+	for name, a := range r.accounts {
+		list := slices.Clone(a.elsewhere)
+		for session := range r.serving[name] {
+			list = append(list, store.Session{Account: name, Session: session, Bridge: r.o.Bridge, Instance: r.instances[sessionKey{name, session}]})
+		}
+		if len(list) > 0 {
+			all[name] = list
+		}
+	}
+	return all
+}
+
 // List returns all accounts sorted by name. The revision changes with each change that Clouddriver sees. complete is false while
 // accounts may exist that the bridge does not know yet.
 func (r *Registry) List() (all []Account, revision string, complete bool) {

@@ -74,7 +74,6 @@ func (a *actor) do(action link.Action) {
 		a.beside(func(ctx context.Context) {
 			deleted, err := a.cache().Sweep(ctx, store.Fence{Account: act.Account, Holder: act.Instance, Epoch: act.Epoch}, act.Group, act.Keys)
 			a.session.step(func(now time.Time) {
-				a.session.isFenced(act.Account, err)
 				a.session.core.SweepDone(now, link.SweepResult{Account: act.Account, Epoch: act.Epoch, Seq: act.Seq, Deleted: deleted,
 					Fenced: errors.Is(err, cache.ErrFenced), Err: unlessFenced(err)})
 			})
@@ -104,7 +103,6 @@ func (a *actor) beside(f func(ctx context.Context)) {
 func (a *actor) write(act link.Write) {
 	done := func(r cache.Result) {
 		a.session.step(func(now time.Time) {
-			a.session.isFenced(act.Account, r.Err)
 			a.session.core.WriteDone(now, link.WriteResult{Account: act.Account, Epoch: act.Epoch, Seq: act.Seq, Rejected: r.Rejected,
 				Fenced: errors.Is(r.Err, cache.ErrFenced), Err: unlessFenced(r.Err)})
 		})
@@ -167,30 +165,6 @@ func (a *actor) saveFacts(ctx context.Context, account string) {
 			}
 			return
 		}
-	}
-}
-
-func (a *actor) attach(ctx context.Context, act link.Attach) {
-	e := a.session
-	result := link.AttachResult{Account: act.Account}
-	// standsBy tells whether somebody will ask again when the holder is gone.
-	standsBy := (*Service).waits
-	if bridge := e.takenBy(act.Account); bridge != "" {
-		result.HeldBy, standsBy = "at bridge "+bridge, (*Service).taken
-	} else if result.HeldBy = e.service.hold(e, act.Account, act.Instance); result.HeldBy == "" {
-		result.Epoch, result.Continues, result.Err = e.service.cfg.Fences.Attach(ctx, act.Account, act.Instance, act.ResumeEpoch)
-	}
-	if result.Err != nil && ctx.Err() == nil {
-		e.log.Warn("account cannot be attached now, trying on", "account", act.Account, "error", result.Err.Error())
-	}
-	e.step(func(now time.Time) { e.core.AttachDone(now, result) })
-	switch {
-	case !e.serves(act.Account):
-		// It was withdrawn meanwhile, and nobody will hand it over again.
-		e.handOver(act.Account)
-	case result.HeldBy != "" && !standsBy(e.service, e, act.Account):
-		// Its holder let go before the machine knew that it stands by.
-		e.attachAgain(act.Account)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/proto/cats"
@@ -20,6 +21,9 @@ import (
 func (s *Service) Run(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.CheckInterval)
 	defer ticker.Stop()
+	var sharing sync.WaitGroup
+	defer sharing.Wait()
+	sharing.Go(func() { s.share(ctx) })
 	fences := time.NewTicker(min(s.cfg.CheckInterval, fencesInterval))
 	defer fences.Stop()
 	for {
@@ -72,7 +76,6 @@ func (s *Service) compareFences(ctx context.Context) {
 			for account, epoch := range epochs {
 				// One that was attached since the fences were read has a newer one.
 				if held := fences[account]; e.epochs[account] == epoch && (held.Epoch != epoch || held.Holder != instance) {
-					e.lost(account)
 					e.core.Fenced(now, account, epoch)
 				}
 			}

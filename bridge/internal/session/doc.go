@@ -9,7 +9,7 @@
 //   - when one stream ends, the session ends; its end touches nothing that a newer session of the same agent holds.
 //
 // Goroutines of a session, all awaited by the Session call that owns them: the actor (asks the database), the teller (routing, registry, log;
-// it waits for nobody), the clock. Readers and writers of streams end when the stream's call returns, and are awaited by Service.Close.
+// it waits for nobody), the clock. Of the Service: one that looks after accounts, and one that shares them among replicas. Readers and writers of streams end when the stream's call returns, and are awaited by Service.Close.
 //
 // Lock order: Service.mu before session.mu; neither is held while anything is sent, written or logged.
 package session

@@ -75,15 +75,20 @@ func (e *session) noted(n link.Note) {
 		e.accounts[n.Account] = true
 	case link.NoteWithdrawn:
 		delete(e.accounts, n.Account)
-		delete(e.fenced, n.Account)
+		delete(e.stands, n.Account)
 		delete(e.epochs, n.Account)
 	case link.NoteAttached:
 		delete(e.groups, n.Account)
-		e.epochs[n.Account] = n.Epoch
+		e.nowAttached(n)
 	case link.NoteContinued:
-		e.epochs[n.Account] = n.Epoch
+		e.nowAttached(n)
 	case link.NoteDetached:
 		delete(e.epochs, n.Account)
+	case link.NoteStandby:
+		e.stands[n.Account] = true
+		delete(e.grants, n.Account)
+	case link.NoteDraining:
+		e.draining = true
 	case link.NoteChecked:
 		return
 	case link.NoteRemembered:
@@ -103,6 +108,13 @@ func (e *session) noted(n link.Note) {
 	default: // only told
 	}
 	e.notes = append(e.notes, n)
+}
+
+// nowAttached notes an attach. The lock is held.
+func (e *session) nowAttached(n link.Note) {
+	e.epochs[n.Account], e.attachedOnce[n.Account] = n.Epoch, true
+	delete(e.stands, n.Account)
+	delete(e.grants, n.Account)
 }
 
 // agreed notes that a group agrees or does not, and reports whether that is news. The lock is held.

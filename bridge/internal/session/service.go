@@ -40,13 +40,17 @@ type Config struct {
 	Router   *operations.Router
 	// CheckInterval (5 min) is how often what is cached is compared, and leftovers of polling are looked for.
 	CheckInterval time.Duration
+	// Grace (6 s, more than the pause of an agent that lost its bridge) is how long an account waits for its holder's process to come back, Settle (10 s) how long a process has been there before accounts
+	// of others are moved to it.
+	Grace, Settle time.Duration
 	Metrics       prometheus.Registerer
 	Log           *slog.Logger
 }
 
 // Fences gives accounts' caching away (store.Store).
 type Fences interface {
-	Attach(ctx context.Context, account, instance string, resumeEpoch uint64) (epoch uint64, continues bool, err error)
+	AttachUnlessHeld(ctx context.Context, b store.Bid) (store.Attached, error)
+	Vacate(ctx context.Context, instance string, accounts []string) error
 	Fences(ctx context.Context) (map[string]store.Fence, error)
 }
 
@@ -57,22 +61,24 @@ type Service struct {
 	cfg      Config
 	readers  sync.WaitGroup
 	refusals *prometheus.CounterVec
+	// wakeShare asks for a plan of who caches what.
+	wakeShare chan struct{}
 
 	mu       sync.Mutex
 	bySecret map[string]*session
 	// byInstance finds an older session of the same process.
 	byInstance map[string]*session
-	// holders are the sessions that have an account's caching, standbys those that wait for it.
+	// holders are the sessions that have an account's caching.
 	holders  map[string]*session
-	standbys map[string][]*session
 	draining bool
 }
 
 // New makes the service.
 func New(cfg Config) *Service {
 	cfg.CheckInterval = cmp.Or(cfg.CheckInterval, 5*time.Minute)
+	cfg.Grace, cfg.Settle = cmp.Or(cfg.Grace, 6*time.Second), cmp.Or(cfg.Settle, 10*time.Second)
 	return &Service{cfg: cfg, refusals: newRefusals(cfg.Metrics), bySecret: map[string]*session{}, byInstance: map[string]*session{},
-		holders: map[string]*session{}, standbys: map[string][]*session{}}
+		holders: map[string]*session{}, wakeShare: make(chan struct{}, 1)}
 }
 
 // Info describes a session for people.

@@ -52,10 +52,14 @@ type session struct {
 	// that the database did not take.
 	facts   map[string]*linkv1.Facts
 	unsaved map[string]bool
-	// fenced accounts were taken by a session of another bridge, or their fence was restored to an older state; since when.
-	fenced  map[string]time.Time
-	agent   *linkv1.Agent
-	greeted bool
+	// stands are the accounts that it stands by for, grants the epochs of holders that it may take one from, attachedOnce those that it had.
+	stands       map[string]bool
+	grants       map[string]uint64
+	attachedOnce map[string]bool
+	// draining: its agent goes elsewhere, or ends. goodbye: it ends.
+	draining, goodbye bool
+	agent             *linkv1.Agent
+	greeted           bool
 	// judged tells for each declared account whether it was released when the registry answered.
 	judged map[string]bool
 	// epochs of attached accounts, and the resyncs of theirs that somebody waits for.
@@ -72,7 +76,7 @@ func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identi
 	e := &session{
 		service: s, id: newSecret()[:12], secret: newSecret(), identity: id, remote: remote(stream.Context()), since: time.Now(), stream: stream,
 		ended: make(chan struct{}), accounts: map[string]bool{}, groups: map[string]map[cats.Group]bool{},
-		facts: map[string]*linkv1.Facts{}, unsaved: map[string]bool{}, fenced: map[string]time.Time{},
+		facts: map[string]*linkv1.Facts{}, unsaved: map[string]bool{}, stands: map[string]bool{}, grants: map[string]uint64{}, attachedOnce: map[string]bool{},
 		epochs: map[string]uint64{}, resyncs: map[string]*resync{},
 		wakeSession: make(chan struct{}, 1), wakeInventory: make(chan struct{}, 1), wakeActor: make(chan struct{}, 1), wakeTeller: make(chan struct{}, 1),
 	}
@@ -142,11 +146,14 @@ func (e *session) whileOpen(send func() error) error {
 func (e *session) leave() {
 	e.service.cfg.Router.Lost(e.id)
 	e.mu.Lock()
-	accounts := e.accounts
+	accounts, goodbye := e.accounts, e.goodbye
 	e.accounts = map[string]bool{}
 	e.mu.Unlock()
 	for account := range accounts {
 		e.service.cfg.Accounts.Disconnected(account, e.id)
+	}
+	if goodbye {
+		e.service.readers.Go(func() { e.vacate(slices.Collect(maps.Keys(accounts))) })
 	}
 	code, reason := e.why()
 	e.log.Info("session ended", "agent", e.name(), "accounts", len(accounts), "age", time.Since(e.since).Round(time.Second).String(), "code", code, "reason", reason)
@@ -163,6 +170,9 @@ func (e *session) read() {
 		e.step(func(now time.Time) {
 			if hello := frame.GetHello(); hello != nil && e.agent == nil {
 				e.agent = hello.GetAgent() // the operations stream opens before the registry has answered
+			}
+			if frame.GetGoodbye() != nil && !e.draining {
+				e.goodbye = true // one that is sent elsewhere says so too
 			}
 			e.core.ReceivedSession(now, frame)
 		})
@@ -294,7 +304,6 @@ func (e *session) clock() {
 					e.saveAgain()
 				}
 			})
-			e.takeBack()
 			if e.identity.Recheck != nil {
 				if err := e.identity.Recheck(); err != nil {
 					end(err.Error())

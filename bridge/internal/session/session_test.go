@@ -29,6 +29,8 @@ func TestSessionsOnARealServer(t *testing.T) {
 		{"what agreed before a bridge restarted is known as soon as its agent continues", remembered},
 		{"a standby takes over when the holder goes, whenever it goes", standby},
 		{"two bridges do not take an account from each other for ever", twoBridges},
+		{"replicas at two bridges share their accounts, and few move when one comes or goes", shares},
+		{"a process that moves to another bridge keeps its accounts, whatever its old session does", moves},
 		{"an account that is withdrawn is handed over and no longer routed", withdrawn},
 		{"a revoked token ends its sessions", revoked},
 		{"a bridge that drains sends its agents away and lets nobody in", drained},

@@ -1,144 +1,127 @@
 package session
 
 import (
+	"context"
 	"errors"
-	"slices"
 	"time"
 
-	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/store"
+	"github.com/fairlead/fairlead/proto/link"
 )
 
-// This file decides which of several sessions has an account's caching. Among the sessions of this bridge the first one keeps it, the
-// others stand by until it is over. Between bridges the fence decides: the last one that attached has it, and a session that was fenced
-// does not take it back while another bridge serves the account.
+// This file gives an account's caching to one of several sessions. Who has it keeps it until it goes, or until its share is given to another one
+// (share.go): sessions of this bridge are asked for it in memory, those of other bridges in the database, in the transaction that raises
+// the fence.
 
 // hold makes e the holder of an account's caching, unless a live session of another process is; then e stands by.
 func (s *Service) hold(e *session, account, instance string) (heldBy string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h := s.holders[account]; h != nil && h != e && h.instance() != instance {
-		if !slices.Contains(s.standbys[account], e) {
-			s.standbys[account] = append(s.standbys[account], e)
-		}
 		return h.name()
 	}
 	s.holders[account] = e
 	return ""
 }
 
-// waits tells whether a session stands by for an account.
-func (s *Service) waits(e *session, account string) bool {
+// release takes from e the caching of an account ("": of all), and tells whether it had any.
+func (s *Service) release(e *session, account string) (held bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.standbys[account], e)
-}
-
-// release gives back the caching that e holds, of one account or of all (""), and returns who waits for it. All who wait are asked: the
-// first may be on its way out. Those that come too late stand by again.
-func (s *Service) release(e *session, account string) map[string][]*session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := map[string][]*session{}
-	free := func(name string) {
-		if s.holders[name] != e {
-			return
-		}
-		delete(s.holders, name)
-		if waiting := s.standbys[name]; len(waiting) > 0 {
-			next[name] = waiting
-			delete(s.standbys, name)
+	for name, h := range s.holders {
+		if h == e && (account == "" || account == name) {
+			delete(s.holders, name)
+			held = true
 		}
 	}
-	forget := func(name string) {
-		waiting := slices.DeleteFunc(s.standbys[name], func(w *session) bool { return w == e })
-		if s.standbys[name] = waiting; len(waiting) == 0 {
-			delete(s.standbys, name)
-		}
-	}
-	if account != "" {
-		free(account)
-		forget(account)
-		return next
-	}
-	for name := range s.holders {
-		free(name)
-	}
-	for name := range s.standbys {
-		forget(name)
-	}
-	return next
+	return held
 }
 
 // handOver lets sessions that stand by for an account ("": for any that e holds) attach.
 func (e *session) handOver(account string) {
-	for name, waiting := range e.service.release(e, account) {
-		for _, next := range waiting {
-			next.attachAgain(name)
+	if e.service.release(e, account) {
+		wake(e.service.wakeShare)
+	}
+}
+
+func (a *actor) attach(ctx context.Context, act link.Attach) {
+	e := a.session
+	result := link.AttachResult{Account: act.Account}
+	over, before := e.takeGrant(act.Account), e.service.holder(act.Account)
+	if before != nil && before != e && before.epochOf(act.Account) != over {
+		over = 0 // it has attached again since
+	}
+	if over == 0 {
+		result.HeldBy = e.service.hold(e, act.Account, act.Instance)
+	}
+	if result.HeldBy == "" {
+		var done store.Attached
+		done, result.Err = e.service.cfg.Fences.AttachUnlessHeld(ctx, store.Bid{Account: act.Account, Instance: act.Instance, ResumeEpoch: act.ResumeEpoch,
+			Bridge: e.service.cfg.Bridge, Over: over, Again: e.had(act.Account)})
+		result.Epoch, result.Continues = done.Epoch, done.Continues
+		if done.HeldBy != "" {
+			result.HeldBy = "at bridge " + done.HeldBy
 		}
 	}
-}
-
-func (e *session) attachAgain(account string) {
-	e.step(func(now time.Time) { e.core.AttachAgain(now, account) })
-}
-
-// isFenced remembers that another bridge took an account. The lock is held.
-func (e *session) isFenced(account string, err error) {
-	if errors.Is(err, cache.ErrFenced) {
-		e.lost(account)
+	switch {
+	case result.Err != nil && ctx.Err() == nil:
+		e.log.Warn("account cannot be attached now, trying on", "account", act.Account, "error", result.Err.Error())
+	case result.Err == nil && result.HeldBy == "" && over != 0:
+		e.service.displace(e, before, act.Account)
+	}
+	e.step(func(now time.Time) { e.core.AttachDone(now, result) })
+	if !e.serves(act.Account) || result.HeldBy != "" || result.Err != nil && errors.Is(result.Err, store.ErrReleased) {
+		// It was withdrawn meanwhile, or is another one's: nobody must wait for this session.
+		e.handOver(act.Account)
 	}
 }
 
-// lost remembers when an account was found to be somebody else's. The lock is held.
-func (e *session) lost(account string) {
-	if _, known := e.fenced[account]; !known {
-		e.fenced[account] = time.Now()
+func (s *Service) holder(account string) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.holders[account]
+}
+
+// displace makes e the holder in the place of a session that is there still, and tells that one.
+func (s *Service) displace(e, before *session, account string) {
+	s.mu.Lock()
+	s.holders[account] = e
+	s.mu.Unlock()
+	if before != nil && before != e {
+		before.step(func(now time.Time) { before.core.Fenced(now, account, before.epochs[account]) })
 	}
 }
 
-// elsewhereWait is how long the registry may take to learn which bridge serves an account: a poll, with room to spare.
-const elsewhereWait = 3 * time.Second
-
-// takenBy is the bridge that took an account from this session and still serves it. Without that, two bridges whose agents serve the same
-// account would take it from each other for ever.
-func (e *session) takenBy(account string) (bridge string) {
-	e.mu.Lock()
-	since, fenced := e.fenced[account]
-	e.mu.Unlock()
-	if !fenced {
-		return ""
-	}
-	if known, _ := e.service.cfg.Accounts.Get(account); len(known.Elsewhere) > 0 {
-		return known.Elsewhere[0]
-	}
-	if time.Since(since) < elsewhereWait {
-		return "(which one is not known yet)"
-	}
-	e.mu.Lock()
-	delete(e.fenced, account)
-	e.mu.Unlock()
-	return ""
+// grant has a session that stands by attach: over the holder that has the account at an epoch, or, if that is 0, if nobody has it.
+func (e *session) grant(account string, over uint64) {
+	e.step(func(now time.Time) {
+		if !e.stands[account] {
+			return // it does something already
+		}
+		delete(e.stands, account)
+		e.grants[account] = over
+		e.core.AttachAgain(now, account)
+	})
 }
 
-// taken tells whether takeBack still looks after an account.
-func (*Service) taken(e *session, account string) bool {
+// takeGrant takes the permission to displace a holder; 0: there is none.
+func (e *session) takeGrant(account string) (over uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, fenced := e.fenced[account]
-	return fenced
+	over = e.grants[account]
+	delete(e.grants, account)
+	return over
 }
 
-// takeBack attaches accounts again that another bridge took and no longer serves.
-func (e *session) takeBack() {
+func (e *session) epochOf(account string) uint64 {
 	e.mu.Lock()
-	fenced := make([]string, 0, len(e.fenced))
-	for account := range e.fenced {
-		fenced = append(fenced, account)
-	}
-	e.mu.Unlock()
-	for _, account := range fenced {
-		if e.takenBy(account) == "" {
-			e.attachAgain(account)
-		}
-	}
+	defer e.mu.Unlock()
+	return e.epochs[account]
+}
+
+// had tells whether the session was attached to an account before.
+func (e *session) had(account string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.attachedOnce[account]
 }

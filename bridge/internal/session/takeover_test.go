@@ -71,23 +71,150 @@ func twoBridges(t *testing.T, d *storetest.DB, _ int) {
 	first := one.connect("first", "a")
 	epoch := first.attached("a").GetEpoch()
 	firstInventory := first.inventory()
+	one.until("the directory has the session", func() bool { return d.Count(t, "fairlead_session", "TRUE") == 1 })
 	second := two.connect("second", "a")
-	taken := second.attached("a").GetEpoch()
-	secondInventory := second.inventory()
-	one.until("the first bridge knows that the other one serves the account", func() bool { known, _ := one.registry.Get("a"); return len(known.Elsewhere) == 1 })
-
-	firstInventory.say(batch("a", epoch, 1, "late", 10))
-	first.get("the loss", func(f *linkv1.SessionDown) bool { return f.GetDetached().GetEpoch() == epoch })
-	first.standsBy("a")
+	second.standsBy("a")
 	for seq := range uint64(10) {
-		secondInventory.say(batch("a", taken, seq+1, fmt.Sprint("p", seq), 10))
-		until(t, "the acknowledgement, as the account was not taken back", secondInventory.down, acked(seq+1))
+		firstInventory.say(batch("a", epoch, seq+1, fmt.Sprint("p", seq), 10))
+		until(t, "the acknowledgement, as the account was not taken", firstInventory.down, acked(seq+1))
 	}
+	// The holder's connection breaks: the other one attaches, and what the first one had in its hand is not written.
+	first.cut()
+	taken := second.attached("a")
+	if taken.GetEpoch() <= epoch || taken.GetContinues() {
+		t.Errorf("attached %v after epoch %d", taken, epoch)
+	}
+	again := one.resume("first", []*linkv1.Resume{{Account: "a", Epoch: epoch}}, "a")
+	again.standsBy("a")
+	again.inventory().say(batch("a", epoch, 11, "late", 10))
+	secondInventory := second.inventory()
+	secondInventory.say(batch("a", taken.GetEpoch(), 1, "new", 10))
+	until(t, "the acknowledgement", secondInventory.down, acked(1))
+	one.sleepChecks()
 	if n := d.Count(t, "cats_v1_pod", "id LIKE '%late'"); n != 0 {
 		t.Error("a write of the former holder was committed")
 	}
+	// One that says goodbye is not waited for.
+	second.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Goodbye{Goodbye: &linkv1.Goodbye{Reason: "stops"}}})
+	if got := again.attached("a"); got.GetEpoch() <= taken.GetEpoch() {
+		t.Errorf("attached %v after epoch %d", got, taken.GetEpoch())
+	}
+}
+
+// shared is how many accounts each process holds, by the fences.
+func shared(t *testing.T, d *storetest.DB) map[string]int {
+	held := map[string]int{}
+	for _, holder := range d.Strings(t, "SELECT holder FROM fairlead_fence") {
+		held[holder]++
+	}
+	return held
+}
+
+func shares(t *testing.T, d *storetest.DB, _ int) {
+	const all = 40
+	var names []string
+	for i := range all {
+		names = append(names, fmt.Sprintf("acct-%02d", i))
+	}
+	one, two := newWorld(t, d, "one", cache.Options{}), newWorld(t, d, "two", cache.Options{})
+	evenly := func(instances ...string) {
+		t.Helper()
+		one.until(fmt.Sprint("evenly by ", instances), func() bool {
+			held := shared(t, d)
+			for _, i := range instances {
+				if held[i] < all/len(instances)-1 || held[i] > all/len(instances)+2 {
+					return false
+				}
+			}
+			return len(held) == len(instances)
+		})
+	}
+	epochs := func() string {
+		return strings.Join(d.Strings(t, "SELECT CONCAT(account, holder, epoch) FROM fairlead_fence ORDER BY account"), "\n")
+	}
+	a := one.connect("a", names...)
+	evenly("a")
+	b := one.connect("b", names...)
+	evenly("a", "b")
+	c := two.connect("c", names...)
+	evenly("a", "b", "c")
+	dd := two.connect("d", names...)
+	evenly("a", "b", "c", "d")
+
+	// Each session knows what it has, and nobody has what another one has.
+	one.until("each account is attached in one session", func() bool {
+		seen := map[string]string{}
+		for _, x := range []*agent{a, b, c, dd} {
+			for name := range x.holds() {
+				if other := seen[name]; other != "" {
+					return false
+				}
+				seen[name] = x.instance()
+			}
+		}
+		return len(seen) == all
+	})
+	before := epochs()
+	one.sleepChecks()
+	two.sleepChecks()
+	if after := epochs(); after != before {
+		t.Errorf("accounts move although nothing has changed:\n%s\n%s", before, after)
+	}
+
+	b.cut()
+	evenly("a", "c", "d")
+	kept := 0
+	for i, line := range strings.Split(epochs(), "\n") {
+		if line == strings.Split(before, "\n")[i] {
+			kept++
+		}
+	}
+	// Those of the one that went, and what makes the rest even.
+	if kept < all*3/4-3 {
+		t.Errorf("%d accounts stayed where they were when a fourth of the group went, want about %d", kept, all*3/4)
+	}
+	dd.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Goodbye{Goodbye: &linkv1.Goodbye{Reason: "stops"}}})
+	evenly("a", "c")
+	// What is written, is written at the epochs of now.
+	for _, x := range []*agent{a, c} {
+		inventory := x.inventory()
+		for name, epoch := range x.holds() {
+			inventory.say(batch(name, epoch, 1, "p", 10))
+			until(t, "the acknowledgement", inventory.down, func(f *linkv1.InventoryDown) bool { return f.GetAck().GetAccount() == name })
+		}
+	}
+	if n := d.Count(t, "cats_v1_pod", "TRUE"); n != all {
+		t.Errorf("%d pods in the tables, want one of each account", n)
+	}
+}
+
+func moves(t *testing.T, d *storetest.DB, _ int) {
+	one, two := newWorld(t, d, "one", cache.Options{}), newWorld(t, d, "two", cache.Options{})
+	first := one.connect("same", "a", "b")
+	epoch := first.attached("a").GetEpoch()
+	first.attached("b")
+	inventory := first.inventory()
+	one.until("the directory has the session", func() bool { return d.Count(t, "fairlead_session", "TRUE") == 2 })
+	// The process came to the other bridge, and the first has not noticed that the connection is dead.
+	second := two.resume("same", []*linkv1.Resume{{Account: "a", Epoch: epoch}}, "a", "b")
+	got := second.attached("a")
+	if !got.GetContinues() || got.GetEpoch() <= epoch {
+		t.Errorf("attached %v, want it to continue epoch %d", got, epoch)
+	}
+	two.until("the directory has the new session", func() bool { return d.Count(t, "fairlead_session", "bridge = 'two'") == 2 })
+	inventory.say(batch("a", epoch, 1, "late", 10))
+	first.get("the loss", func(f *linkv1.SessionDown) bool { return f.GetDetached().GetEpoch() == epoch })
+	first.standsBy("a")
+	one.sleepChecks()
+	next := second.inventory()
+	next.say(batch("a", got.GetEpoch(), 1, "new", 10))
+	until(t, "the acknowledgement, as the old session did not take it back", next.down, acked(1))
+	if n := d.Count(t, "cats_v1_pod", "id LIKE '%late'"); n != 0 {
+		t.Error("a write of the old session was committed")
+	}
+	// The new session breaks, and the old one turns out to live.
 	second.cut()
-	if got := first.attached("a"); got.GetEpoch() <= taken {
-		t.Errorf("attached %v after epoch %d", got, taken)
+	if back := first.attached("a"); back.GetEpoch() <= got.GetEpoch() {
+		t.Errorf("attached %v after epoch %d", back, got.GetEpoch())
 	}
 }

@@ -105,7 +105,7 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Authority: func() *identity.Authority { return w.authority }, Log: log}), Prover: w.prover, Accounts: w.registry, Fences: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Log: log})
+	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Authority: func() *identity.Authority { return w.authority }, Log: log}), Prover: w.prover, Accounts: w.registry, Fences: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Grace: 50 * time.Millisecond, Settle: 3 * time.Second, Log: log})
 	w.run(writer.Run, w.service.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
 	w.serve()
 	w.until("the registry is complete", w.registry.Complete)
@@ -190,6 +190,9 @@ type agent struct {
 	secret string
 	// passed are attaches that came while the test waited for something else.
 	passed map[string]*linkv1.Attached
+	named  string
+	// attaches are the epochs of what it has now, as far as frames were taken.
+	attaches map[string]uint64
 }
 
 // open opens a session's stream and says nothing.
@@ -204,7 +207,7 @@ func (w *world) open(token string) *agent {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &agent{t: w.t, w: w, stream: stream, cut: cut, down: make(chan *linkv1.SessionDown, 10_000), passed: map[string]*linkv1.Attached{}}
+	return &agent{t: w.t, w: w, stream: stream, cut: cut, down: make(chan *linkv1.SessionDown, 10_000), passed: map[string]*linkv1.Attached{}, attaches: map[string]uint64{}}
 }
 
 // listen reads the session's stream.
@@ -247,6 +250,7 @@ func (w *world) resume(instance string, resumes []*linkv1.Resume, names ...strin
 	w.t.Helper()
 	a := w.open("Bearer " + w.token)
 	a.listen()
+	a.named = instance
 	a.say(hello(instance, resumes, names...))
 	a.secret = a.get("welcome", func(f *linkv1.SessionDown) bool { return f.GetWelcome() != nil }).GetWelcome().GetSessionSecret()
 	return a
@@ -256,12 +260,36 @@ func (w *world) resume(instance string, resumes []*linkv1.Resume, names ...strin
 func (a *agent) get(what string, fits func(*linkv1.SessionDown) bool) *linkv1.SessionDown {
 	a.t.Helper()
 	return until(a.t, what, a.down, func(f *linkv1.SessionDown) bool {
-		if at := f.GetAttached(); at != nil {
-			a.passed[at.GetAccount()] = at
-		}
+		a.note(f)
 		return fits(f)
 	})
 }
+
+func (a *agent) note(f *linkv1.SessionDown) {
+	if at := f.GetAttached(); at != nil {
+		a.passed[at.GetAccount()], a.attaches[at.GetAccount()] = at, at.GetEpoch()
+	}
+	if gone := f.GetDetached(); gone != nil {
+		delete(a.attaches, gone.GetAccount())
+	}
+}
+
+// holds are the accounts that it is attached to now, with their epochs.
+func (a *agent) holds() map[string]uint64 {
+	for {
+		select {
+		case f, open := <-a.down:
+			if !open {
+				return nil
+			}
+			a.note(f)
+		default:
+			return a.attaches
+		}
+	}
+}
+
+func (a *agent) instance() string { return a.named }
 
 // attached takes the account's next attach.
 func (a *agent) attached(account string) *linkv1.Attached {

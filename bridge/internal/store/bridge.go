@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
+
+// BridgeSilence is how long after its last heartbeat a bridge is gone, and its sessions with it.
+const BridgeSilence = 30 * time.Second
 
 // Bridge is a row of fairlead_bridge.
 type Bridge struct {

@@ -23,6 +23,7 @@ func TestStoreOnARealServer(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *storetest.DB){
 		"bridges that start together migrate once":                                      migrateTogether,
 		"an attach raises the epoch and continues only for the same process":            attach,
+		"an account is taken from a live holder only at the epoch that was seen":        bids,
 		"concurrent attaches give each epoch once":                                      attachTogether,
 		"an attach waits for a write under way and keeps out the next":                  attachDuringWrite,
 		"an epoch that came up again does not let an earlier process write":             restored,
