@@ -16,11 +16,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -79,7 +76,7 @@ func New(cfg *config.Config, version string, log *slog.Logger) (*Bridge, error) 
 	if b.key, err = identity.ReadKey(cfg.KeyFile); err != nil {
 		return nil, err
 	}
-	password, err := readPassword(cfg.Database.PasswordFile)
+	password, err := cfg.Database.Password()
 	if err != nil {
 		return nil, err
 	}
@@ -91,17 +88,6 @@ func New(cfg *config.Config, version string, log *slog.Logger) (*Bridge, error) 
 		return nil, errors.Join(err, b.store.Close())
 	}
 	return b, nil
-}
-
-func readPassword(file string) (string, error) {
-	if file == "" {
-		return "", nil
-	}
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("database.passwordFile: %w", err)
-	}
-	return strings.TrimRight(string(content), "\r\n"), nil
 }
 
 // build makes the parts, each of those that it depends on.

@@ -65,6 +65,9 @@ func TestMainJobOnEachInstallPathInEachMode(t *testing.T) {
 					})
 				}
 				t.Run("life of the pod", func(t *testing.T) { x.podLife(t, pod) })
+				if path.name == spinnakerPaths[0].name {
+					t.Run("uninstall", func(t *testing.T) { x.uninstall(t, pod) })
+				}
 			})
 		}
 	}

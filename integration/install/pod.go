@@ -204,7 +204,10 @@ func (p *Pod) Command(ctx context.Context, c *corev1.Container, output io.Writer
 		return nil, fmt.Errorf("container %s: image %s is not one of ours", c.Name, c.Image)
 	}
 	if len(c.Command) > 0 {
-		return nil, fmt.Errorf("container %s: the image's own program is meant to start, and command is set", c.Name)
+		// Another program of the image in the place of the one that it starts by itself.
+		if program, known = p.Programs[filepath.Base(c.Command[0])]; !known || len(c.Command) > 1 {
+			return nil, fmt.Errorf("container %s: command %v is not a program of ours", c.Name, c.Command)
+		}
 	}
 	arguments := append([]string{}, program[1:]...)
 	for _, a := range c.Args {

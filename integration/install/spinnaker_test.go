@@ -93,6 +93,9 @@ type spinnakerPod struct {
 	signal context.CancelFunc
 	ended  chan error
 
+	// without is Clouddriver's configuration before the pod's is laid over it.
+	without []byte
+
 	mu  sync.Mutex
 	err error // of configure, which runs in another goroutine
 }
@@ -231,6 +234,10 @@ func (p *spinnakerPod) startBridge() error {
 // clouddriver lays the container's configuration over testenv's, as Spring does: a file for the application, one for its profile, those of
 // directories below.
 func (p *spinnakerPod) clouddriver(config map[string]any) error {
+	var err error
+	if p.without, err = yaml.Marshal(config); err != nil {
+		return err
+	}
 	directory := p.Path("/opt/spinnaker/config")
 	for _, name := range []string{"clouddriver.yml", "clouddriver-local.yml", "fairlead/clouddriver.yml"} {
 		content, err := os.ReadFile(filepath.Join(directory, name))
@@ -326,7 +333,9 @@ func asYAML(t *testing.T, value any) string {
 
 // beside has the API server take what is applied beside Spinnaker, and the Deployments that the install paths come to.
 func (x *agentWorld) beside(t *testing.T) {
-	x.apply(t, objects(t, func() ([]byte, error) { return os.ReadFile(filepath.Join(operatorFolder, "service.yml")) }))
+	for _, file := range []string{"service.yml", "uninstall.yml"} {
+		x.apply(t, objects(t, func() ([]byte, error) { return os.ReadFile(filepath.Join(operatorFolder, file)) }))
+	}
 	x.apply(t, kustomizeComponent(t))
 	for _, path := range spinnakerPaths {
 		d, _ := path.deployment(t)

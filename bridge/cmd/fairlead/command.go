@@ -42,7 +42,7 @@ func command() *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(statusCommand(o), accountsCommand(o), tokenCommand(o), agentCommand(o), pluginCommand(o), keyCommand(o), auditCommand(o), operationsCommand(o), kubectlCommand(o), configCommand())
+	root.AddCommand(statusCommand(o), accountsCommand(o), tokenCommand(o), agentCommand(o), pluginCommand(o), keyCommand(o), auditCommand(o), operationsCommand(o), kubectlCommand(o), configCommand(), uninstallCommand(o))
 	return root
 }
 

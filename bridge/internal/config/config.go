@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -34,6 +35,18 @@ type Database struct {
 	DSN            string
 	PasswordFile   string
 	MaxConnections int
+}
+
+// Password reads the password file; "" when there is none.
+func (d Database) Password() (string, error) {
+	if d.PasswordFile == "" {
+		return "", nil
+	}
+	content, err := os.ReadFile(d.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("database.passwordFile: %w", err)
+	}
+	return strings.TrimRight(string(content), "\r\n"), nil
 }
 
 // Agents is where agents dial.
@@ -136,18 +149,39 @@ type Log struct {
 // Load reads a configuration: defaults, then the file (none, if file is ""), then the environment. environment looks up a variable
 // (os.LookupEnv). All that is wrong is reported at once.
 func Load(file string, environment func(string) (string, bool)) (*Config, error) {
-	var content []byte
-	if file != "" {
-		var err error
-		if content, err = os.ReadFile(file); err != nil {
-			return nil, fmt.Errorf("configuration: %w", err)
-		}
+	content, err := content(file)
+	if err != nil {
+		return nil, err
 	}
 	return Parse(file, content, environment)
 }
 
+func content(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return content, nil
+}
+
+// LoadDatabase is Load for a program that is no bridge and wants the database alone: nothing else has to be set.
+func LoadDatabase(file string, environment func(string) (string, bool)) (*Config, error) {
+	content, err := content(file)
+	if err != nil {
+		return nil, err
+	}
+	return parse(file, content, environment, (*Config).checkDatabase)
+}
+
 // Parse is Load for content that has been read; file is for messages.
 func Parse(file string, content []byte, environment func(string) (string, bool)) (*Config, error) {
+	return parse(file, content, environment, (*Config).validate)
+}
+
+func parse(file string, content []byte, environment func(string) (string, bool), validate func(*Config) []error) (*Config, error) {
 	c := &Config{}
 	var problems []error
 	for i := range keys {
@@ -172,7 +206,7 @@ func Parse(file string, content []byte, environment func(string) (string, bool))
 		}
 	}
 	if len(problems) == 0 {
-		problems = c.validate()
+		problems = validate(c)
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)

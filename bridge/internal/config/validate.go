@@ -12,27 +12,39 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
+// missing says what to do about a mandatory key without a value.
+func missing(path, value, fix string) []error {
+	if value != "" {
+		return nil
+	}
+	return []error{fmt.Errorf("%s: is not set; %s (or set %s)", path, fix, find(path).Environment())}
+}
+
+// checkDatabase is the part of validate that is about how to reach the database.
+func (c *Config) checkDatabase() (problems []error) {
+	problems = missing("database.dsn", c.Database.DSN, "write clouddriver@tcp(HOST:3306)/clouddriver")
+	if scheme, _, found := strings.Cut(c.Database.DSN, "://"); found && !strings.ContainsAny(scheme, "@(") {
+		return append(problems, fmt.Errorf("database.dsn: begins with %q: bridges write Clouddriver's tables in MySQL or MariaDB, in no other database; write USER@tcp(HOST:3306)/clouddriver (docs/install.md#mysql)", scheme+"://"))
+	}
+	if c.Database.DSN == "" {
+		return problems
+	}
+	// The error may quote the DSN, and that may hold a password.
+	if cfg, err := mysql.ParseDSN(c.Database.DSN); err != nil || cfg.DBName == "" {
+		problems = append(problems, errors.New("database.dsn: is not a data source name with a database in it; write USER@tcp(HOST:3306)/clouddriver"))
+	}
+	return problems
+}
+
 // validate says what values make no sense, each with its key and what to do.
 func (c *Config) validate() (problems []error) {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	mandatory := func(path, value, fix string) {
-		if value == "" {
-			bad("%s: is not set; %s (or set %s)", path, fix, find(path).Environment())
-		}
-	}
+	mandatory := func(path, value, fix string) { problems = append(problems, missing(path, value, fix)...) }
 	if c.Name == "" || len(c.Name) > 190 {
 		bad("name: %q must have 1 to 190 characters", c.Name)
 	}
 	mandatory("keyFile", c.KeyFile, "make a key with \"fairlead-bridge key create FILE\", give it to every bridge of this install, and name the file")
-	mandatory("database.dsn", c.Database.DSN, "write clouddriver@tcp(HOST:3306)/clouddriver")
-	if scheme, _, found := strings.Cut(c.Database.DSN, "://"); found && !strings.ContainsAny(scheme, "@(") {
-		bad("database.dsn: begins with %q: bridges write Clouddriver's tables in MySQL or MariaDB, in no other database; write USER@tcp(HOST:3306)/clouddriver (docs/install.md#mysql)", scheme+"://")
-	} else if c.Database.DSN != "" {
-		// The error may quote the DSN, and that may hold a password.
-		if cfg, err := mysql.ParseDSN(c.Database.DSN); err != nil || cfg.DBName == "" {
-			bad("database.dsn: is not a data source name with a database in it; write USER@tcp(HOST:3306)/clouddriver")
-		}
-	}
+	problems = append(problems, c.checkDatabase()...)
 	if !c.Plugin.MutualTLS {
 		mandatory("plugin.secretFile", c.Plugin.SecretFile, "name a file on a volume that Clouddriver's container mounts too; it is made if it is absent")
 	}
