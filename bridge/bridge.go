@@ -90,6 +90,14 @@ func New(cfg *config.Config, version string, log *slog.Logger) (*Bridge, error) 
 	return b, nil
 }
 
+// ageOf is the age of sessions as the link takes it: there 0 is its default, and negative means that none is too old.
+func ageOf(configured time.Duration) time.Duration {
+	if configured == 0 {
+		return -1
+	}
+	return configured
+}
+
 // build makes the parts, each of those that it depends on.
 func (b *Bridge) build() error {
 	cfg := b.cfg
@@ -118,8 +126,8 @@ func (b *Bridge) build() error {
 	b.runner = &counted{router: router}
 	b.peers = peer.NewClient(peer.Options{Self: cfg.Name, Router: router, Directory: b.store, Known: b.registry.Elsewhere, TLS: b.peerTLS, Log: b.log})
 	b.sessions = session.New(session.Config{
-		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Cache: b.cache, Router: router,
-		CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
+		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Directory: b.store, Cache: b.cache, Router: router,
+		Heartbeat: cfg.Agents.Heartbeat, Age: ageOf(cfg.Agents.MaximumAge), CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
 		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Remote: b.pluginRemote(), Accounts: pluginAccounts{b.registry, &cfg.Cache}, Runner: b.runner, Status: b.pluginStatus,

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/testenv/internal/process"
@@ -41,6 +42,23 @@ func (e *Env) Restart(ctx context.Context, part string, n int, kill bool) error 
 		}
 	}
 	return nil
+}
+
+// Pause stops a part as it is, in the middle of whatever it does (SIGSTOP), until Resume.
+func (e *Env) Pause(part string, n int) error { return e.signal(part, n, syscall.SIGSTOP) }
+
+// Resume lets a part that was paused go on.
+func (e *Env) Resume(part string, n int) error { return e.signal(part, n, syscall.SIGCONT) }
+
+func (e *Env) signal(part string, n int, s syscall.Signal) error {
+	p, err := e.find(part, n)
+	if err != nil {
+		return err
+	}
+	if !p.Alive() {
+		return fmt.Errorf("%s has ended", p.Name)
+	}
+	return syscall.Kill(p.PID, s)
 }
 
 // Stop ends a part, and leaves it so.

@@ -32,6 +32,8 @@ type Env struct {
 	Clusters []KubeCluster `json:"clusters"`
 	Bridges  []Bridge      `json:"bridges"`
 	Agents   []Agent       `json:"agents"`
+	// Network is nil unless one was asked for.
+	Network *Network `json:"network,omitempty"`
 	// Kubectl is the program.
 	Kubectl string `json:"kubectl"`
 

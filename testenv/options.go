@@ -32,6 +32,10 @@ type Options struct {
 	Clusters int `json:"clusters"`
 	// Bridges is how many bridges there are; 0 means 1. The first ones are Clouddrivers' own; the agents are spread over all.
 	Bridges int `json:"bridges"`
+	// AgentsPerCluster is how many agents serve each cluster's account as replicas; 0 means 1. Agent number n has cluster n / AgentsPerCluster.
+	AgentsPerCluster int `json:"agentsPerCluster,omitempty"`
+	// Network puts something between agents and bridges that balances and can go wrong (Env.SetNetwork); without it each agent dials one bridge.
+	Network bool `json:"network,omitempty"`
 	// Clouddrivers is how many Clouddrivers there are, of one version and with one database; 0 means 1. Number n has bridge n.
 	Clouddrivers int `json:"clouddrivers"`
 	// Kubeconfig, if given, is an administrator's file of a running cluster that is used instead of one of our own. Two service
@@ -88,6 +92,12 @@ func (o *Options) check() error {
 	if o.Bridges < 0 || o.Bridges > 10 {
 		return fmt.Errorf("%d bridges: from 1 to 10 fit on a machine", o.Bridges)
 	}
+	if o.AgentsPerCluster == 0 {
+		o.AgentsPerCluster = 1
+	}
+	if o.AgentsPerCluster < 0 || o.AgentsPerCluster*o.Clusters > 20 {
+		return fmt.Errorf("%d agents for each of %d clusters: up to 20 fit on a machine", o.AgentsPerCluster, o.Clusters)
+	}
 	if o.Clouddrivers == 0 {
 		o.Clouddrivers = 1
 	}
@@ -109,7 +119,7 @@ func (o *Options) check() error {
 		}
 	}
 	if o.WithoutCluster && (o.Stock || o.Kubeconfig != "" || o.Clusters != 1 || o.ConfigureAgent == nil || o.Populate != nil) {
-		return errors.New("without a cluster there is one agent, whose accounts ConfigureAgent names, and no account of Clouddriver's own")
+		return errors.New("without a cluster there are one cluster's agents, whose accounts ConfigureAgent names, and no account of Clouddriver's own")
 	}
 	if o.Stock && o.Clouddriver == NoClouddriver {
 		return errors.New("a stock account needs a Clouddriver")

@@ -65,13 +65,14 @@ type up struct {
 
 // clusterPart is a cluster with its agent.
 type clusterPart struct {
-	n                                 int
-	name                              string
-	kube                              *kube
-	kubeconfig                        string
-	kwokPort, agentPort, agentMetrics int
-	admin                             *later[struct{}] // the kubeconfig is there
-	stock                             *later[string]   // the stock account's kubeconfig
+	n          int
+	name       string
+	kube       *kube
+	kubeconfig string
+	kwokPort   int
+	agentPorts []int            // two for each agent: its own, its metrics'
+	admin      *later[struct{}] // the kubeconfig is there
+	stock      *later[string]   // the stock account's kubeconfig
 }
 
 func newUp(options Options) (*up, error) {
@@ -114,6 +115,11 @@ func newUp(options Options) (*up, error) {
 			u.env.Bridges = append(u.env.Bridges, bridge.info())
 		}
 	}
+	if options.Network && u.bridges != nil {
+		if u.env.Network, err = newNetwork(u.log("network")); err != nil {
+			return nil, err
+		}
+	}
 	for n := range options.Clusters {
 		if err := u.addCluster(n); err != nil {
 			return nil, err
@@ -151,13 +157,14 @@ func (u *up) addCluster(n int) error {
 	if err != nil {
 		return err
 	}
-	ports, err := freePorts(3)
+	agents := u.options.AgentsPerCluster
+	ports, err := freePorts(1 + 2*agents)
 	if err != nil {
 		return err
 	}
 	c := &clusterPart{
 		n: n, name: name, kube: plane, kubeconfig: plane.kubeconfig(),
-		kwokPort: ports[0], agentPort: ports[1], agentMetrics: ports[2],
+		kwokPort: ports[0], agentPorts: ports[1:],
 		admin: newLater[struct{}](), stock: newLater[string](),
 	}
 	if u.options.Kubeconfig != "" {
@@ -172,7 +179,9 @@ func (u *up) addCluster(n int) error {
 		if !u.options.WithoutCluster {
 			info.Account = name
 		}
-		u.env.Agents = append(u.env.Agents, Agent{Cluster: name})
+		for range agents {
+			u.env.Agents = append(u.env.Agents, Agent{Cluster: name})
+		}
 	}
 	u.env.Clusters = append(u.env.Clusters, info)
 	return nil
@@ -202,8 +211,13 @@ func (u *up) run(outer context.Context) error {
 			part("populate", func(ctx context.Context) error { return u.populate(ctx, c) })
 		}
 		if u.bridges != nil {
-			part("agent", func(ctx context.Context) error { return u.startAgent(ctx, c) })
+			for i := range u.options.AgentsPerCluster {
+				part("agent", func(ctx context.Context) error { return u.startAgent(ctx, c, i) })
+			}
 		}
+	}
+	if u.env.Network != nil {
+		part("network", u.startNetwork)
 	}
 	for _, b := range u.bridges {
 		part("bridge", func(ctx context.Context) error { return u.startBridge(ctx, b) })

@@ -47,8 +47,10 @@ func (u *up) startBridge(ctx context.Context, b *bridgePart) error {
 	return nil
 }
 
-func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
-	name := partName("agent", c.n)
+// startAgent starts the replica i of a cluster's agent.
+func (u *up) startAgent(ctx context.Context, c *clusterPart, i int) error {
+	n := c.n*u.options.AgentsPerCluster + i
+	name := partName("agent", n)
 	u.progress.begin(name, "is looked for, or built")
 	program, err := u.cache.Go(ctx, build.Agent())
 	if err != nil {
@@ -64,13 +66,17 @@ func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 			return err
 		}
 	}
-	bridge, err := u.bridges[c.n%len(u.bridges)].ok.get(ctx)
+	bridge, err := u.bridges[n%len(u.bridges)].ok.get(ctx)
 	if err != nil {
 		return err
 	}
+	address := bridge.Agents
+	if u.env.Network != nil {
+		address = u.env.Network.Address
+	}
 	agent := &agentPart{
-		name: name, dir: u.file(name), log: u.log(name), port: c.agentPort, metric: c.agentMetrics,
-		bridge: bridge.Agents, account: c.name, configure: u.options.ConfigureAgent,
+		name: name, dir: u.file(name), log: u.log(name), port: c.agentPorts[2*i], metric: c.agentPorts[2*i+1],
+		bridge: address, account: c.name, configure: u.options.ConfigureAgent,
 	}
 	token, pin, err := enrol(ctx, bridge, agent.accounts())
 	if err != nil {
@@ -85,7 +91,7 @@ func (u *up) startAgent(ctx context.Context, c *clusterPart) error {
 	if err != nil {
 		return err
 	}
-	u.env.Agents[c.n] = Agent{Cluster: c.name, Admin: agent.admin(), Config: agent.file("armory-agent.yml"), PID: p.PID, Log: agent.log}
+	u.env.Agents[n] = Agent{Cluster: c.name, Admin: agent.admin(), Config: agent.file("armory-agent.yml"), PID: p.PID, Log: agent.log}
 	if err := awaitHealth(ctx, p); err != nil {
 		return err
 	}

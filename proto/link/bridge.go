@@ -22,7 +22,7 @@ type BridgeConfig struct {
 	// LinkID is cats.Link.ID: the key of a link within its group.
 	LinkID func(account string, l *linkv1.Link) string
 
-	// Heartbeat (15 s) is the agent's interval; Silence (2.5 heartbeats) ends the session.
+	// Heartbeat (15 s) is the agent's interval; Silence (2 heartbeats) ends the session.
 	Heartbeat, Silence time.Duration
 	// Age (30 min, ±20 %) after which the session is drained, so that load spreads; negative: never. Grace (30 s) is how long it may take.
 	Age, Grace time.Duration
@@ -58,7 +58,7 @@ func (c *BridgeConfig) complete() error {
 	setDefault(&c.Capability, Current)
 	setDefault(&c.MinimumCapability, Oldest)
 	setDefault(&c.Heartbeat, 15*time.Second)
-	setDefault(&c.Silence, c.Heartbeat*5/2)
+	setDefault(&c.Silence, 2*c.Heartbeat)
 	setDefault(&c.Age, 30*time.Minute)
 	setDefault(&c.Grace, 30*time.Second)
 	setDefault(&c.HelloWait, 10*time.Second)

@@ -54,6 +54,8 @@ type Agents struct {
 	Address   string
 	Advertise string
 	Plaintext bool
+	// Heartbeat is how often agents say that they live; MaximumAge is when a session is moved, ±20 %, 0: never.
+	Heartbeat, MaximumAge time.Duration
 	// Proxied: something between agents and bridge may end TLS; identities are proven inside the stream then.
 	Proxied  bool
 	TLSNames []string

@@ -97,6 +97,12 @@ func (c *Config) validate() (problems []error) {
 	if m := c.Operations.Mode; m != "failover" && m != "distributed" {
 		bad("operations.mode: %q is neither failover nor distributed", m)
 	}
+	if h := c.Agents.Heartbeat; h < time.Second || h > 5*time.Minute {
+		bad("agents.heartbeat: %s is not between 1s and 5m", h)
+	}
+	if age := c.Agents.MaximumAge; age != 0 && age < 10*time.Second {
+		bad("agents.maximumAge: %s is less than 10s; sessions would do little else than begin (0: they have no age)", age)
+	}
 	if c.Operations.AbsentWait < 0 {
 		bad("operations.absentWait: %s is negative", c.Operations.AbsentWait)
 	}

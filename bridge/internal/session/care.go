@@ -24,6 +24,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var sharing sync.WaitGroup
 	defer sharing.Wait()
 	sharing.Go(func() { s.share(ctx) })
+	sharing.Go(func() { s.balance(ctx) })
 	fences := time.NewTicker(min(s.cfg.CheckInterval, fencesInterval))
 	defer fences.Stop()
 	for {

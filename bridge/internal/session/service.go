@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -43,8 +44,12 @@ type Config struct {
 	// Grace (6 s, more than the pause of an agent that lost its bridge) is how long an account waits for its holder's process to come back, Settle (10 s) how long a process has been there before accounts
 	// of others are moved to it.
 	Grace, Settle time.Duration
-	Metrics       prometheus.Registerer
-	Log           *slog.Logger
+	// Heartbeat and Age of sessions; 0: as link.BridgeConfig has them.
+	Heartbeat, Age time.Duration
+	// Directory knows the other bridges.
+	Directory Directory
+	Metrics   prometheus.Registerer
+	Log       *slog.Logger
 }
 
 // Fences gives accounts' caching away (store.Store).
@@ -60,6 +65,7 @@ type Service struct {
 
 	cfg      Config
 	readers  sync.WaitGroup
+	turns    *rate.Limiter
 	refusals *prometheus.CounterVec
 	// wakeShare asks for a plan of who caches what.
 	wakeShare chan struct{}
@@ -77,7 +83,7 @@ type Service struct {
 func New(cfg Config) *Service {
 	cfg.CheckInterval = cmp.Or(cfg.CheckInterval, 5*time.Minute)
 	cfg.Grace, cfg.Settle = cmp.Or(cfg.Grace, 6*time.Second), cmp.Or(cfg.Settle, 10*time.Second)
-	return &Service{cfg: cfg, refusals: newRefusals(cfg.Metrics), bySecret: map[string]*session{}, byInstance: map[string]*session{},
+	return &Service{cfg: cfg, turns: rate.NewLimiter(admitRate, admitBurst), refusals: newRefusals(cfg.Metrics), bySecret: map[string]*session{}, byInstance: map[string]*session{},
 		holders: map[string]*session{}, wakeShare: make(chan struct{}, 1)}
 }
 
@@ -143,8 +149,29 @@ func (s *Service) Drain(ctx context.Context, reason string) {
 // Close waits for the readers. The gRPC server has stopped before.
 func (s *Service) Close() { s.readers.Wait() }
 
+// Sessions begin at a limited rate: when a bridge is gone or all are restarted, all agents come at once, and each asks the database for all of its
+// accounts. One that would wait longer than admitWait comes back after its own pause.
+const (
+	admitRate  = 100 // a second
+	admitBurst = 100
+	admitWait  = 3 * time.Second
+)
+
+// admit waits for the session's turn.
+func (s *Service) admit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, admitWait)
+	defer cancel()
+	if err := s.turns.Wait(ctx); err != nil {
+		return status.Error(codes.Unavailable, "too many agents connect to this bridge at once; this one's turn comes later")
+	}
+	return nil
+}
+
 // Session implements the service.
 func (s *Service) Session(stream agentv1.AgentService_SessionServer) error {
+	if err := s.admit(stream.Context()); err != nil {
+		return err
+	}
 	id, err := s.identify(stream)
 	if err != nil {
 		s.refused(refusedSession, remote(stream.Context()), err)

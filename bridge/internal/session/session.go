@@ -85,7 +85,7 @@ func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identi
 	core, err := link.NewBridge(e.since, link.BridgeConfig{
 		Bridge: s.cfg.Bridge, Session: e.id, Secret: e.secret, Format: cats.Format,
 		Rand:   mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), //nolint:gosec // spreads ages, need not be secret
-		LinkID: linkID, CheckInterval: s.cfg.CheckInterval,
+		LinkID: linkID, CheckInterval: s.cfg.CheckInterval, Heartbeat: s.cfg.Heartbeat, Age: s.cfg.Age,
 	})
 	e.core = core
 	return e, err

@@ -105,7 +105,7 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Authority: func() *identity.Authority { return w.authority }, Log: log}), Prover: w.prover, Accounts: w.registry, Fences: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Grace: 50 * time.Millisecond, Settle: 3 * time.Second, Log: log})
+	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Authority: func() *identity.Authority { return w.authority }, Log: log}), Prover: w.prover, Accounts: w.registry, Fences: s, Directory: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Grace: 50 * time.Millisecond, Settle: 3 * time.Second, Log: log})
 	w.run(writer.Run, w.service.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
 	w.serve()
 	w.until("the registry is complete", w.registry.Complete)

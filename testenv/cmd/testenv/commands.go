@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/fairlead/fairlead/testenv"
+	"github.com/fairlead/fairlead/testenv/faultnet"
 	"github.com/spf13/cobra"
 )
 
@@ -21,7 +24,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	var dir string
-	for _, command := range []*cobra.Command{upCommand(&dir), downCommand(&dir), statusCommand(&dir), restartCommand(&dir)} {
+	for _, command := range []*cobra.Command{upCommand(&dir), downCommand(&dir), statusCommand(&dir), restartCommand(&dir), networkCommand(&dir)} {
 		command.Flags().StringVar(&dir, "dir", "", "directory of the environment")
 		_ = command.MarkFlagRequired("dir")
 		root.AddCommand(command)
@@ -58,6 +61,8 @@ func upCommand(dir *string) *cobra.Command {
 	flags.IntVar(&options.Clusters, "clusters", 1, "how many clusters, each with an agent")
 	flags.IntVar(&options.Bridges, "bridges", 1, "how many bridges; the first ones are Clouddrivers' own, the agents are spread over all")
 	flags.IntVar(&options.Clouddrivers, "clouddrivers", 1, "how many Clouddrivers, with one database, each with a bridge of its own")
+	flags.IntVar(&options.AgentsPerCluster, "agents-per-cluster", 1, "how many agents serve each cluster's account, as replicas")
+	flags.BoolVar(&options.Network, "network", false, "put a balancer between agents and bridges that can go wrong (testenv network)")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "use the running cluster of this administrator's file; two service accounts are made in it and stay")
 	flags.BoolVar(&options.WithoutFairlead, "without-fairlead", false, "no bridge, no agents, no plugin: a stock Clouddriver")
 	flags.BoolVar(&options.Vault, "vault", false, "a Vault server too, in memory")
@@ -160,4 +165,40 @@ func restartCommand(dir *string) *cobra.Command {
 	}
 	command.Flags().BoolVar(&kill, "kill", false, "end it with SIGKILL")
 	return command
+}
+
+func networkCommand(dir *string) *cobra.Command {
+	faults := faultnet.Named()
+	names := slices.Sorted(maps.Keys(faults))
+	return &cobra.Command{
+		Use:       "network --dir DIR " + strings.Join(names, "|") + "|reset",
+		Short:     "Make the network between agents and bridges go wrong; without a word, tell what passes through it",
+		Args:      cobra.MaximumNArgs(1),
+		ValidArgs: append(names, "reset"),
+		RunE: func(command *cobra.Command, arguments []string) error {
+			env, err := testenv.Open(*dir)
+			if err != nil {
+				return err
+			}
+			if len(arguments) == 0 {
+				state, err := env.NetworkState(command.Context())
+				if err != nil {
+					return err
+				}
+				for _, bridge := range slices.Sorted(maps.Keys(state.Open)) {
+					_, _ = fmt.Fprintf(command.OutOrStdout(), "%s: %d connections\n", bridge, state.Open[bridge])
+				}
+				_, _ = fmt.Fprintf(command.OutOrStdout(), "%d connections ever, %d bytes to bridges, %d to agents\n", state.Accepted, state.Up, state.Down)
+				return nil
+			}
+			if arguments[0] == "reset" {
+				return env.ResetNetwork(command.Context())
+			}
+			f, known := faults[arguments[0]]
+			if !known {
+				return fmt.Errorf("no fault %q: choose %s or reset", arguments[0], strings.Join(names, ", "))
+			}
+			return env.SetNetwork(command.Context(), f)
+		},
+	}
 }

@@ -78,6 +78,11 @@ func Agent() Program {
 	return p
 }
 
+// Faultnet is the network between agents and bridges that can go wrong.
+func Faultnet() Program {
+	return Program{Name: "faultnet", Package: "./testenv/cmd/faultnet", Sources: []string{"testenv/faultnet", "testenv/cmd/faultnet", "go.mod", "go.sum"}}
+}
+
 // CLI is what operators type.
 func CLI() Program { return project("fairlead", "bridge", "bridge/cmd/fairlead") }
 
