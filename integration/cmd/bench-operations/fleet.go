@@ -59,9 +59,7 @@ func (b *bench) fleet(ctx context.Context, dir string) (accounts []string, end f
 	}
 	for _, account := range accounts {
 		within, cancel := context.WithTimeout(ctx, 3*time.Minute)
-		err := testenv.Wait(within, func(ctx context.Context) error {
-			return c.do(ctx, account, "", "--namespace=default", "-o", "json", "get", "service", "kubernetes")
-		})
+		err := testenv.Wait(within, func(ctx context.Context) error { return c.warm(ctx, account) })
 		cancel()
 		if err != nil {
 			return nil, end, err

@@ -81,9 +81,19 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return testenv.Wait(ctx, func(ctx context.Context) error {
-		return c.do(ctx, b.env.Clusters[0].Account, "", "--namespace=default", "-o", "json", "get", "service", "kubernetes")
-	})
+	return testenv.Wait(ctx, func(ctx context.Context) error { return c.warm(ctx, b.env.Clusters[0].Account) })
+}
+
+// warm has an agent read what it keeps of its API server: a second apply needs the kind's schema. Fifty agents that do so on one machine at the same
+// time would be most of what is measured.
+func (c *caller) warm(ctx context.Context, account string) error {
+	for n := range 3 {
+		stdin, argv := operation("warm", 2*n)
+		if err := c.do(ctx, account, stdin, argv...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flood has callers do their rounds and returns how long each operation took, sorted, and how long all of it.

@@ -25,6 +25,7 @@ const noisy = "noisy"
 type bench struct {
 	// rounds is how many operations each caller does; agents how many there are for the fleet; stock how many kubectl processes are counted.
 	rounds, agents, stock int
+	part                  string
 	env                   *testenv.Env
 	applications          []*fakekube.Application
 	pids                  []int // of the agents of the fleet
@@ -37,7 +38,12 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 10, "operations of each caller")
 	flag.IntVar(&b.agents, "agents", 50, "agents of the fleet, 40 callers each")
 	flag.IntVar(&b.stock, "stock", 150, "kubectl processes to compare with")
+	flag.StringVar(&b.part, "run", "", "one of load and lane; empty: both")
 	flag.Parse()
+	if b.part != "" && b.part != "load" && b.part != "lane" {
+		fmt.Fprintf(os.Stderr, "bench-operations: no -run=%s: load, lane, or nothing for both\n", b.part)
+		os.Exit(2) //nolint:gocritic // stop only restores signals
+	}
 	if err := b.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-operations:", err)
 		os.Exit(1) //nolint:gocritic // stop only restores signals
@@ -95,8 +101,13 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	if err := b.load(ctx, dir); err != nil {
-		return err
+	if b.part != "lane" {
+		if err := b.load(ctx, dir); err != nil {
+			return err
+		}
+	}
+	if b.part == "load" {
+		return nil
 	}
 	return b.lane(ctx)
 }
