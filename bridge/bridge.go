@@ -139,6 +139,7 @@ func (b *Bridge) build() error {
 	b.admin, err = admin.New(admin.Options{
 		Address: cfg.Admin.Address, TokenFile: cfg.Admin.TokenFile, Version: b.version, Bridge: cfg.Name, Started: b.started,
 		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, People: b.trust.people, Trail: b.store, Record: b.store, Modes: b.modes, Rotate: b.rotate, IssueForPlugin: b.issueForPlugin, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
+		Agents: b.listAgents, Diagnose: b.diagnose, Support: b.support,
 		Runner: b.runner, Problems: b.problems, Totals: b.totals, Ready: b.isReady, Log: b.log,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead/fairlead/bridge/internal/config"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
+	"github.com/fairlead/fairlead/proto/logs"
 )
 
 // LoadConfig reads a bridge's configuration: defaults, the file (none if it is ""), the environment.
@@ -30,11 +31,9 @@ func NewLog(cfg *config.Config, out io.Writer) *slog.Logger {
 	var level slog.Level
 	// The configuration has been checked; an unknown level stays at info.
 	_ = level.UnmarshalText([]byte(cfg.Log.Level))
-	options := &slog.HandlerOptions{Level: level}
-	if cfg.Log.Format == "text" {
-		return slog.New(slog.NewTextHandler(out, options))
-	}
-	return slog.New(slog.NewJSONHandler(out, options))
+	changing := &slog.LevelVar{}
+	changing.Set(level)
+	return logs.New(out, logs.Options{Text: cfg.Log.Format == "text", Level: changing, Always: []string{"audit"}})
 }
 
 // Version is this program's version: that of its module or, for a build from a work tree, its commit.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/bridge/internal/admin"
 	"github.com/fairlead/fairlead/bridge/internal/plugin"
+	"github.com/fairlead/fairlead/bridge/internal/session"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
 )
 
@@ -115,7 +116,7 @@ func (b *Bridge) listSessions() []*adminv1.Session {
 	for _, s := range sessions {
 		list = append(list, &adminv1.Session{
 			Session: s.Session, Agent: s.Agent.GetName(), Instance: s.Agent.GetInstance(), Version: s.Agent.GetVersion(),
-			RemoteAddress: s.Remote, Since: timestamppb.New(s.Since), Accounts: s.Accounts,
+			Capability: s.Agent.GetCapability(), Outdated: session.Outdated(s.Agent, b.version), RemoteAddress: s.Remote, Since: timestamppb.New(s.Since), Accounts: s.Accounts,
 		})
 	}
 	return list
@@ -157,6 +158,18 @@ func (b *Bridge) registerMetrics() {
 		gauge("ready", "1 once the bridge has started completely.", nil, func() float64 { return oneIf(b.ready.Load()) }),
 		gauge("database_up", "1 while the database answers.", nil, func() float64 { return oneIf(b.health.database.Load() == nil) }),
 		gauge("sessions", "Agents that have a session at this bridge.", nil, func() float64 { return float64(len(b.sessions.Sessions())) }),
+		gauge("agents_outdated", "Agents that should be upgraded, by whether they are served; those that are not came within the last hour.", prometheus.Labels{"served": "yes"}, func() float64 {
+			old := 0
+			for _, s := range b.sessions.Sessions() {
+				if session.Outdated(s.Agent, b.version) != "" {
+					old++
+				}
+			}
+			return float64(old)
+		}),
+		gauge("agents_outdated", "Agents that should be upgraded, by whether they are served; those that are not came within the last hour.", prometheus.Labels{"served": "no"}, func() float64 {
+			return float64(len(b.sessions.TurnedAway()))
+		}),
 		gauge("accounts", "Accounts, by whether an agent serves them.", prometheus.Labels{"state": "connected"}, func() float64 {
 			_, connected := b.count()
 			return float64(connected)

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/agent"
 	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/fairlead/fairlead/proto/logs"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 )
@@ -64,6 +66,11 @@ func run(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var follower sync.WaitGroup
+	follower.Go(func() { logs.FollowSignal(following, log) })
+	defer follower.Wait()
+	defer stop()
 	return a.Run(ctx)
 }
 

@@ -22,6 +22,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fairlead/fairlead/proto/logs"
 )
 
 // Config is a complete, valid configuration.
@@ -225,17 +227,9 @@ func defaults() *Config {
 	}
 }
 
-// Logger makes a logger that writes as configured, from level on; nil: from Level on.
-func (l Logging) Logger(w io.Writer, level slog.Leveler) *slog.Logger {
-	if level == nil {
-		level = l.Level
-	}
-	o := &slog.HandlerOptions{Level: level}
-	var handler slog.Handler = slog.NewTextHandler(w, o)
-	if l.Format == "json" {
-		handler = slog.NewJSONHandler(w, o)
-	}
-	log := slog.New(handler)
+// Logger makes a logger that writes as configured, from level on.
+func (l Logging) Logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
+	log := logs.New(w, logs.Options{Text: l.Format != "json", Level: level})
 	for _, name := range slices.Sorted(maps.Keys(l.Fields)) {
 		log = log.With(name, l.Fields[name])
 	}

@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/bridge"
+	"github.com/fairlead/fairlead/proto/logs"
 )
 
 func main() {
@@ -96,6 +98,11 @@ func run(ctx context.Context, file string, errors io.Writer) error {
 	if err != nil {
 		return err
 	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var follower sync.WaitGroup
+	follower.Go(func() { logs.FollowSignal(following, log) })
+	defer follower.Wait()
+	defer stop()
 	return b.Run(b.Outliving(ctx))
 }
 

@@ -13,12 +13,12 @@ import (
 func releaseCommand(o *options) *cobra.Command {
 	var yes bool
 	release := &cobra.Command{
-		Use: "release ACCOUNT", Short: "Hand an account back to Clouddriver's own polling", Args: cobra.ExactArgs(1),
+		Use: "release ACCOUNT", ValidArgsFunction: o.accounts, Short: "Hand an account back to Clouddriver's own polling", Args: cobra.ExactArgs(1),
 		Long: "Hands an account back to Clouddriver's own polling: everything that is cached of it goes, then it leaves the list of accounts, so that an\n" +
 			"account of that name in Clouddriver's own configuration holds. Nothing in the cluster changes. Agents that declare it are refused until\n\"fairlead accounts resume\".",
 		RunE: func(c *cobra.Command, args []string) error {
 			if !yes {
-				return fmt.Errorf("account %q would lose its cached rows and its agent would be refused; say --yes to do it", args[0])
+				return usage("account %q would lose its cached rows and its agent would be refused; say --yes to do it", args[0])
 			}
 			client, err := o.client()
 			if err != nil {
@@ -39,8 +39,8 @@ func releaseCommand(o *options) *cobra.Command {
 
 func resumeCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "resume ACCOUNT", Short: "Take a released account back", Args: cobra.ExactArgs(1),
-		Long: "Takes a released account back: the agent that declares it caches it again, and what Clouddriver's own polling wrote goes once that is complete.",
+		Use: "resume ACCOUNT", Short: "Take a released account back, or let a paused one go on", Args: cobra.ExactArgs(1), ValidArgsFunction: o.accounts,
+		Long: "Takes a released account back, or ends the pause of one: the agent that declares it caches it again, and what Clouddriver's own polling wrote goes once that is complete.",
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := o.client()
 			if err != nil {
@@ -57,10 +57,31 @@ func resumeCommand(o *options) *cobra.Command {
 	}
 }
 
+func pauseCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "pause ACCOUNT", Short: "Have an account's cache stand still", Args: cobra.ExactArgs(1), ValidArgsFunction: o.accounts,
+		Long: "Has what is cached of an account stand still: nobody writes it any more, at any bridge, until \"fairlead account resume\". Spinnaker shows what was there\n" +
+			"last. Deploys go on. When it ends everything is compared with the cluster.",
+		RunE: func(c *cobra.Command, args []string) error {
+			client, err := o.client()
+			if err != nil {
+				return err
+			}
+			response, err := client.PauseAccount(c.Context(), connect.NewRequest(&adminv1.PauseAccountRequest{Name: args[0]}))
+			if err != nil {
+				return err
+			}
+			return o.print(c.OutOrStdout(), response.Msg, func(w io.Writer) {
+				fmt.Fprintf(w, "The cache of account %s stands still. \"fairlead account resume %s\" lets it go on.\n", args[0], args[0])
+			})
+		},
+	}
+}
+
 func resyncCommand(o *options) *cobra.Command {
 	var kind string
 	resync := &cobra.Command{
-		Use: "resync ACCOUNT", Short: "Compare what is cached of an account with its cluster, now", Args: cobra.ExactArgs(1),
+		Use: "resync ACCOUNT", ValidArgsFunction: o.accounts, Short: "Compare what is cached of an account with its cluster, now", Args: cobra.ExactArgs(1),
 		Long: "Compares what is cached of an account with what its agent knows of the cluster, the stored bodies included, and waits until all of it agrees.\n" +
 			"Bridges do so by themselves every few minutes (cache.checkInterval). Fails if something still differs at the end.",
 		RunE: func(c *cobra.Command, args []string) error {

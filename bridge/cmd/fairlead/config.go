@@ -2,51 +2,80 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/bridge"
 	"github.com/fairlead/fairlead/bridge/internal/kubesvc"
+	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
 )
 
-func configCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "config", Short: "Work with configuration", Args: cobra.NoArgs}
-	parent.AddCommand(&cobra.Command{
-		Use: "check PROFILE...", Short: "Say what becomes of the replaced plugin's settings in profiles of Clouddriver", Args: cobra.MinimumNArgs(1),
+func configCommand(o *options) *cobra.Command {
+	parent := &cobra.Command{Use: "config", Short: "Work with configuration"}
+	var bridgeFile string
+	check := &cobra.Command{
+		Use: "check [PROFILE...]", Short: "Say what is wrong with a bridge's file, and what becomes of the replaced plugin's settings in profiles of Clouddriver",
 		Long: "Reads profiles of Clouddriver (clouddriver-local.yml) and says for each setting of the replaced product's plugin (kubesvc, armory.kubesvc) where it moved,\n" +
-			"why it is obsolete, or why it cannot be had. It talks to nobody. The exit code is 0 when nothing is refused or unknown.\n\n" +
-			"An agent's file is checked by `fairlead-agent config check`, a bridge's by the bridge when it starts.",
-		RunE: func(c *cobra.Command, files []string) error {
-			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			open := 0
-			for _, file := range files {
-				content, err := os.ReadFile(file)
-				if err != nil {
-					return err
-				}
-				found, err := kubesvc.Check(content)
-				if err != nil {
-					return fmt.Errorf("%s: %w", file, err)
-				}
-				if len(found) == 0 {
-					fmt.Fprintf(table, "%s\tno setting of the replaced plugin\n", file)
-				}
-				for _, s := range found {
-					if s.Fate == kubesvc.Refused || s.Fate == kubesvc.Unknown {
-						open++
-					}
-					fmt.Fprintf(table, "%s:%d\t%s\t%s\t%s\n", file, s.Line, s.Path, s.Fate, s.Text)
-				}
-			}
-			if err := table.Flush(); err != nil {
-				return err
-			}
-			if open > 0 {
-				return fmt.Errorf("%d settings are refused or unknown", open)
+			"why it is obsolete, or why it cannot be had; with --bridge-config also a bridge's file. It talks to nobody. The exit code is 6 when something is refused,\n" +
+			"unknown or wrong.\n\nAn agent's file is checked by `fairlead-agent config check`.",
+		Args: func(_ *cobra.Command, files []string) error {
+			if len(files) == 0 && bridgeFile == "" {
+				return fmt.Errorf("no file is named: write profiles of Clouddriver, or --bridge-config fairlead-bridge.yml")
 			}
 			return nil
 		},
-	})
+		RunE: func(c *cobra.Command, files []string) error { return o.checkConfig(c, bridgeFile, files) },
+	}
+	check.Flags().StringVar(&bridgeFile, "bridge-config", "", "a bridge's fairlead-bridge.yml")
+	parent.AddCommand(check)
 	return parent
+}
+
+func (o *options) checkConfig(c *cobra.Command, bridgeFile string, files []string) error {
+	response := &adminv1.DiagnoseResponse{}
+	open, quiet := 0, []string{}
+	add := func(where, fate, text string) {
+		response.Findings = append(response.Findings, &adminv1.Finding{Check: where, Level: fate, Text: text})
+	}
+	if bridgeFile != "" {
+		if _, err := bridge.LoadConfig(bridgeFile); err != nil {
+			open++
+			add(bridgeFile, "wrong", err.Error())
+		} else {
+			quiet = append(quiet, bridgeFile+"\tfine")
+		}
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return &failure{exitUsage, err.Error()}
+		}
+		found, err := kubesvc.Check(content)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if len(found) == 0 {
+			quiet = append(quiet, file+"\tno setting of the replaced plugin")
+		}
+		for _, s := range found {
+			if s.Fate == kubesvc.Refused || s.Fate == kubesvc.Unknown {
+				open++
+			}
+			add(fmt.Sprintf("%s:%d %s", file, s.Line, s.Path), string(s.Fate), s.Text)
+		}
+	}
+	err := o.print(c.OutOrStdout(), response, func(w io.Writer) {
+		for _, line := range quiet {
+			fmt.Fprintln(w, line)
+		}
+		for _, f := range response.GetFindings() {
+			row(w, f.GetCheck(), f.GetLevel(), f.GetText())
+		}
+	})
+	if err == nil && open > 0 {
+		err = &failure{exitFault, fmt.Sprintf("%d settings are refused, unknown or wrong", open)}
+	}
+	return err
 }

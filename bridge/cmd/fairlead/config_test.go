@@ -24,7 +24,7 @@ func TestConfigCheckGoesThroughAProfile(t *testing.T) {
 		return out.String(), err
 	}
 	out, err := check("armory:\n  kubesvc:\n    cluster: kubernetes\n    cache: {operationWaitMs: 60000, cacheKind: [x]}\n")
-	if err == nil || err.Error() != "1 settings are refused or unknown" {
+	if err == nil || err.Error() != "1 settings are refused, unknown or wrong" {
 		t.Error(err)
 	}
 	for _, want := range []string{"clouddriver-local.yml:3", "obsolete", "operations.absentWait", "did you mean cache.cacheKinds?"} {

@@ -33,7 +33,7 @@ func agentCommand(o *options) *cobra.Command {
 			"token: they are for the person who runs them, and not for a chat or a ticket.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !accountForm.MatchString(j.account) {
-				return fmt.Errorf("--account: %q must begin with a letter or digit and hold letters, digits, '.', '_' and '-' only", j.account)
+				return usage("--account: %q must begin with a letter or digit and hold letters, digits, '.', '_' and '-' only", j.account)
 			}
 			client, err := o.client()
 			if err != nil {
@@ -49,9 +49,8 @@ func agentCommand(o *options) *cobra.Command {
 	join.Flags().StringVar(&j.address, "address", "", "how the agent reaches the bridges, HOST:PORT; by default agents.advertise of the bridge")
 	join.Flags().StringVar(&j.namespace, "namespace", "fairlead", "namespace for the agent")
 	join.Flags().DurationVar(&ttl, "ttl", 0, "how long the agent may come; 0: until its token is revoked")
-	_ = join.MarkFlagRequired("account") // fails only for a flag that is not there
 	agent := &cobra.Command{Use: "agent", Aliases: []string{"agents"}, Short: "Agents"}
-	agent.AddCommand(join)
+	agent.AddCommand(join, listAgentsCommand(o))
 	return agent
 }
 
@@ -62,10 +61,10 @@ func (j *joining) fill(c *cobra.Command, client adminv1connect.AdminServiceClien
 		return err
 	}
 	if j.address = cmp.Or(j.address, status.Msg.GetAgentsAddress()); j.address == "" {
-		return errors.New("--address: is not set, and the bridge does not say how agents reach it: name HOST:PORT of its Service or load balancer here, or set agents.advertise at the bridge")
+		return usage("--address: is not set, and the bridge does not say how agents reach it: name HOST:PORT of its Service or load balancer here, or set agents.advertise at the bridge")
 	}
 	if _, _, err := net.SplitHostPort(j.address); err != nil || strings.ContainsAny(j.address, " '\"\\$`") {
-		return fmt.Errorf("--address: %q is not HOST:PORT", j.address)
+		return usage("--address: %q is not HOST:PORT", j.address)
 	}
 	if j.pin = status.Msg.GetCaPin(); j.pin == "" {
 		return errors.New("the bridge has no certificate yet: it waits for its database; try again when \"fairlead status\" shows its CA PIN")

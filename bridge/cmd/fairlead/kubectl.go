@@ -23,7 +23,7 @@ const maximumInput = 16 << 20
 func kubectlCommand(o *options) *cobra.Command {
 	var timeout time.Duration
 	kubectl := &cobra.Command{
-		Use: "kubectl ACCOUNT -- ARGUMENT…", Short: "Run a kubectl command line on an account, as Clouddriver would",
+		Use: "kubectl ACCOUNT -- ARGUMENT…", ValidArgsFunction: o.accounts, Short: "Run a kubectl command line on an account, as Clouddriver would",
 		Example: "  fairlead kubectl prod-eu -- -o json get pod --namespace=web\n  fairlead kubectl prod-eu -- apply -o json -f - < deployment.yml",
 		Args: func(c *cobra.Command, args []string) error {
 			if c.ArgsLenAtDash() != 1 || len(args) < 2 {

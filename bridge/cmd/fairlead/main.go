@@ -8,23 +8,19 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	err := command().ExecuteContext(ctx)
+	o := &options{patience: 2 * time.Second, terminal: isTerminal}
+	err := newCommand(o).ExecuteContext(ctx)
 	var exit exitCode
-	switch {
-	case errors.As(err, &exit):
-		os.Exit(int(exit))
-	case err != nil:
+	if err != nil && !errors.As(err, &exit) {
 		fmt.Fprintln(os.Stderr, "fairlead: "+err.Error())
-		os.Exit(1)
+	}
+	if code := o.codeOf(err); code != 0 {
+		os.Exit(code)
 	}
 }
-
-// exitCode is an exit code that is passed on; everything has been said already.
-type exitCode int
-
-func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

@@ -142,7 +142,7 @@ func TestMistakesAreAnsweredWithWhatToDo(t *testing.T) {
 		{append([]string{"status", "--bridge", "http://127.0.0.1:1"}, token...), "no bridge answers at http://127.0.0.1:1"},
 		{append([]string{"status", "--bridge", "127.0.0.1:8082"}, token...), "is no address; write http://127.0.0.1:8082"},
 		{append([]string{"status", "--bridge", other.URL}, token...), "is not a bridge's admin API"},
-		{append([]string{"status", "--bridge", b.URL, "-o", "yaml"}, token...), `"yaml" is neither table nor json`},
+		{append([]string{"status", "--bridge", b.URL, "-o", "xml"}, token...), `"xml" is none of table, wide, json, yaml`},
 		{append([]string{"statos"}, token...), `unknown command "statos"`},
 	} {
 		if out, _, err := fairlead(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {

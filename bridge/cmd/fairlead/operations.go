@@ -16,26 +16,29 @@ import (
 func operationsCommand(o *options) *cobra.Command {
 	request := &adminv1.ListOperationsRequest{}
 	var since time.Duration
-	list := &cobra.Command{
-		Use: "operations", Aliases: []string{"operation", "ops"}, Short: "What was done to the clusters, for whom and how it ended, latest first", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if since < 0 {
-				return fmt.Errorf("--since: %s is negative", since)
-			}
-			request.SinceSeconds = uint64(since.Seconds())
-			return o.listOperations(c, request)
-		},
+	run := func(c *cobra.Command, _ []string) error {
+		if since < 0 {
+			return usage("--since: %s is negative", since)
+		}
+		request.SinceSeconds = uint64(since.Seconds())
+		return o.listOperations(c, request)
 	}
-	flags := list.Flags()
-	flags.StringVar(&request.Account, "account", "", "only of this account")
-	flags.StringVar(&request.Verb, "verb", "", "only this verb: get, apply, scale, \"rollout undo\" …")
-	flags.StringVar(&request.Outcome, "outcome", "", "only with this outcome: running, succeeded, failed, not_started, cancelled, result_lost, unknown, absent, \"caller gone\"")
-	flags.StringVar(&request.User, "user", "", "only for this user of Spinnaker")
-	flags.StringVar(&request.Execution, "execution", "", "only of this pipeline execution")
-	flags.BoolVar(&request.Mutations, "changes", false, "only what may have changed something")
-	flags.DurationVar(&since, "since", 0, "only what was received within this time, 1h30m")
-	flags.Uint32Var(&request.Limit, "limit", 50, "at most so many, up to 1000")
-	flags.Uint32Var(&request.Offset, "offset", 0, "leave out so many at the start")
+	all := &cobra.Command{
+		Use: "operations", Aliases: []string{"operation", "ops"}, Short: "What was done to the clusters, for whom and how it ended, latest first", Args: cobra.NoArgs, RunE: run,
+	}
+	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "The same, in full: operations list", Args: cobra.NoArgs, RunE: run}
+	for _, c := range []*cobra.Command{all, list} {
+		flags := c.Flags()
+		flags.StringVar(&request.Account, "account", "", "only of this account")
+		flags.StringVar(&request.Verb, "verb", "", "only this verb: get, apply, scale, \"rollout undo\" …")
+		flags.StringVar(&request.Outcome, "outcome", "", "only with this outcome: running, succeeded, failed, not_started, cancelled, result_lost, unknown, absent, \"caller gone\"")
+		flags.StringVar(&request.User, "user", "", "only for this user of Spinnaker")
+		flags.StringVar(&request.Execution, "execution", "", "only of this pipeline execution")
+		flags.BoolVar(&request.Mutations, "changes", false, "only what may have changed something")
+		flags.DurationVar(&since, "since", 0, "only what was received within this time, 1h30m")
+		flags.Uint32Var(&request.Limit, "limit", 50, "at most so many, up to 1000")
+		flags.Uint32Var(&request.Offset, "offset", 0, "leave out so many at the start")
+	}
 	show := &cobra.Command{
 		Use: "show ID", Short: "One operation, with the time of each hop", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -48,14 +51,14 @@ func operationsCommand(o *options) *cobra.Command {
 				return err
 			}
 			if len(response.Msg.GetOperations()) == 0 {
-				return fmt.Errorf("operation %q is not in the history", args[0])
+				return &failure{exitNotFound, fmt.Sprintf("operation %q is not in the history", args[0])}
 			}
 			found := response.Msg.GetOperations()[0]
 			return o.print(c.OutOrStdout(), found, func(w io.Writer) { printOperation(w, found) })
 		},
 	}
-	list.AddCommand(show, modeCommand(o))
-	return list
+	all.AddCommand(list, show, modeCommand(o))
+	return all
 }
 
 func (o *options) listOperations(c *cobra.Command, request *adminv1.ListOperationsRequest) error {
@@ -68,10 +71,10 @@ func (o *options) listOperations(c *cobra.Command, request *adminv1.ListOperatio
 		return err
 	}
 	return o.print(c.OutOrStdout(), response.Msg, func(w io.Writer) {
-		row(w, "RECEIVED", "ACCOUNT", "VERB", "TARGET", "OUTCOME", "TOOK", "IN AGENT", "USER", "EXECUTION", "ID")
+		row(w, o.withMore([]string{"RECEIVED", "ACCOUNT", "VERB", "TARGET", "OUTCOME", "TOOK", "IN AGENT", "USER", "EXECUTION", "ID"}, "BRIDGE", "AGENT", "REASON")...)
 		for _, p := range response.Msg.GetOperations() {
-			row(w, p.GetReceived().AsTime().Format(time.RFC3339), p.GetAccount(), p.GetVerb(), p.GetTarget(), p.GetOutcome(), between(p.GetReceived(), p.GetAnswered()),
-				between(p.GetStarted(), p.GetFinished()), p.GetUser(), p.GetExecution(), p.GetId())
+			row(w, o.withMore([]string{p.GetReceived().AsTime().Format(time.RFC3339), p.GetAccount(), p.GetVerb(), p.GetTarget(), p.GetOutcome(), between(p.GetReceived(), p.GetAnswered()),
+				between(p.GetStarted(), p.GetFinished()), p.GetUser(), p.GetExecution(), p.GetId()}, p.GetBridge(), p.GetAgent(), p.GetReason())...)
 		}
 	})
 }

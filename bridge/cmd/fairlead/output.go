@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -12,21 +13,44 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"sigs.k8s.io/yaml"
 )
 
-// print writes a message as JSON, or as a table.
+// print writes a message as JSON, as YAML or as a table.
 func (o *options) print(out io.Writer, m proto.Message, table func(w io.Writer)) error {
-	if o.output == "json" {
+	if o.output == "json" || o.output == "yaml" {
 		text, err := protojson.MarshalOptions{Multiline: true, EmitUnpopulated: true}.Marshal(m)
 		if err != nil {
 			return err
 		}
+		if o.output == "yaml" {
+			if text, err = yaml.JSONToYAML(text); err != nil {
+				return err
+			}
+			text = bytes.TrimSuffix(text, []byte("\n"))
+		}
 		_, err = fmt.Fprintln(out, string(text))
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	table(w)
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, o.painted(out, text.String()))
+	return err
+}
+
+// wide tells whether a table shows more columns.
+func (o *options) wide() bool { return o.output == "wide" }
+
+// withMore adds the cells of a wide table.
+func (o *options) withMore(cells []string, more ...string) []string {
+	if o.wide() {
+		return append(cells, more...)
+	}
+	return cells
 }
 
 // row writes the cells of a table's row; an empty one shows as a dash.

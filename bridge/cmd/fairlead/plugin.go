@@ -49,11 +49,11 @@ func pluginCertificateCommand(o *options) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
 			case (dir == "") == (secret == ""):
-				return errors.New("--dir, --secret: give one of them: a directory for the files, or the name of a Kubernetes Secret that is printed")
+				return usage("--dir, --secret: give one of them: a directory for the files, or the name of a Kubernetes Secret that is printed")
 			case secret != "" && !secretForm.MatchString(secret):
-				return fmt.Errorf("--secret: %q is not a name of a Kubernetes Secret: lower case letters, digits, '-' and '.'", secret)
+				return usage("--secret: %q is not a name of a Kubernetes Secret: lower case letters, digits, '-' and '.'", secret)
 			case ttl < time.Hour:
-				return fmt.Errorf("--ttl: %s is shorter than an hour", ttl)
+				return usage("--ttl: %s is shorter than an hour", ttl)
 			}
 			if dir != "" {
 				if err := writable(dir); err != nil {

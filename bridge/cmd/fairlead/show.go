@@ -25,12 +25,12 @@ func statusCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.print(c.OutOrStdout(), response.Msg, func(w io.Writer) { printStatus(w, response.Msg, time.Now()) })
+			return o.print(c.OutOrStdout(), response.Msg, func(w io.Writer) { o.printStatus(w, response.Msg, time.Now()) })
 		},
 	}
 }
 
-func printStatus(w io.Writer, s *adminv1.GetStatusResponse, now time.Time) {
+func (o *options) printStatus(w io.Writer, s *adminv1.GetStatusResponse, now time.Time) {
 	row(w, "BRIDGE", s.GetBridge())
 	row(w, "VERSION", s.GetVersion())
 	row(w, "STARTED", ago(s.GetStarted(), now))
@@ -49,9 +49,10 @@ func printStatus(w io.Writer, s *adminv1.GetStatusResponse, now time.Time) {
 		fmt.Fprintln(w, "No agent is connected.")
 		return
 	}
-	row(w, "AGENT", "VERSION", "FROM", "CONNECTED", "ACCOUNTS")
+	row(w, o.withMore([]string{"AGENT", "VERSION", "FROM", "CONNECTED", "ACCOUNTS"}, "CAPABILITY", "INSTANCE", "SESSION", "OUTDATED")...)
 	for _, v := range s.GetSessions() {
-		row(w, v.GetAgent(), v.GetVersion(), v.GetRemoteAddress(), ago(v.GetSince(), now), some(v.GetAccounts()))
+		row(w, o.withMore([]string{v.GetAgent(), v.GetVersion(), v.GetRemoteAddress(), ago(v.GetSince(), now), some(v.GetAccounts())},
+			fmt.Sprint(v.GetCapability()), v.GetInstance(), v.GetSession(), v.GetOutdated())...)
 	}
 }
 
@@ -66,7 +67,7 @@ func some(list []string) string {
 
 func accountsCommand(o *options) *cobra.Command {
 	list := &cobra.Command{
-		Use: "list", Short: "All accounts, those with problems first", Args: cobra.NoArgs,
+		Use: "list", Short: "All accounts, those with problems first", Args: cobra.NoArgs, Aliases: []string{"ls"},
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := o.client()
 			if err != nil {
@@ -76,16 +77,16 @@ func accountsCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.print(c.OutOrStdout(), response.Msg, func(w io.Writer) { printAccounts(w, response.Msg.GetAccounts(), time.Now()) })
+			return o.print(c.OutOrStdout(), response.Msg, func(w io.Writer) { o.printAccounts(w, response.Msg.GetAccounts(), time.Now()) })
 		},
 	}
 	var yes bool
-	remove := &cobra.Command{
-		Use: "remove ACCOUNT", Short: "Take an account out of Clouddriver, with everything that is cached of it", Args: cobra.ExactArgs(1),
+	evict := &cobra.Command{
+		Use: "evict ACCOUNT", Aliases: []string{"remove"}, ValidArgsFunction: o.accounts, Short: "Take an account out of Clouddriver, with everything that is cached of it", Args: cobra.ExactArgs(1),
 		Long: "Takes an account out of Clouddriver, with everything that is cached of it. Nothing in the cluster changes. An agent that still has\nthe account in its configuration brings it back; to keep it out, take it from that configuration, or release it.",
 		RunE: func(c *cobra.Command, args []string) error {
 			if !yes {
-				return fmt.Errorf("account %q and its cached rows would be removed; say --yes to do it", args[0])
+				return usage("account %q and its cached rows would be removed; say --yes to do it", args[0])
 			}
 			client, err := o.client()
 			if err != nil {
@@ -100,13 +101,13 @@ func accountsCommand(o *options) *cobra.Command {
 			})
 		},
 	}
-	remove.Flags().BoolVar(&yes, "yes", false, "do it")
-	accounts := &cobra.Command{Use: "accounts", Aliases: []string{"account"}, Short: "The accounts that agents serve"}
-	accounts.AddCommand(list, remove, releaseCommand(o), resumeCommand(o), resyncCommand(o))
+	evict.Flags().BoolVar(&yes, "yes", false, "do it")
+	accounts := &cobra.Command{Use: "account", Aliases: []string{"accounts"}, Short: "The accounts that agents serve"}
+	accounts.AddCommand(list, showCommand(o), evict, pauseCommand(o), releaseCommand(o), resumeCommand(o), resyncCommand(o))
 	return accounts
 }
 
-func printAccounts(w io.Writer, accounts []*adminv1.Account, now time.Time) {
+func (o *options) printAccounts(w io.Writer, accounts []*adminv1.Account, now time.Time) {
 	if len(accounts) == 0 {
 		fmt.Fprintln(w, "No account is known: none has been declared by an agent yet.")
 		return
@@ -122,18 +123,19 @@ func printAccounts(w io.Writer, accounts []*adminv1.Account, now time.Time) {
 		return 2
 	}
 	slices.SortStableFunc(accounts, func(a, b *adminv1.Account) int { return rank(a) - rank(b) })
-	row(w, "ACCOUNT", "STATE", "AGENT", "LAST SEEN", "KUBERNETES", "NAMESPACES", "KINDS", "PROBLEM")
+	row(w, o.withMore([]string{"ACCOUNT", "STATE", "AGENT", "LAST SEEN", "KUBERNETES", "NAMESPACES", "KINDS", "PROBLEM"}, "SINCE", "EPOCH", "BRIDGES", "PENDING")...)
 	for _, a := range accounts {
 		seen := "now"
 		if a.GetState() == "released" {
 			seen = "" // by whom it is polled now, nobody here knows
-		} else if a.GetState() != "connected" {
+		} else if a.GetState() != "connected" && a.GetState() != "paused" {
 			seen = ago(a.GetLastSeen(), now)
 		}
 		kinds := ""
 		if n := len(a.GetKindsLive()) + len(a.GetKindsPending()); n > 0 {
 			kinds = fmt.Sprintf("%d of %d live", len(a.GetKindsLive()), n)
 		}
-		row(w, a.GetName(), a.GetState(), a.GetAgent(), seen, a.GetServerVersion(), fmt.Sprint(a.GetNamespaces()), kinds, a.GetProblem())
+		row(w, o.withMore([]string{a.GetName(), a.GetState(), a.GetAgent(), seen, a.GetServerVersion(), fmt.Sprint(a.GetNamespaces()), kinds, a.GetProblem()},
+			ago(a.GetSince(), now), fmt.Sprint(a.GetEpoch()), some(a.GetBridges()), some(a.GetKindsPending()))...)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -34,10 +33,10 @@ func createTokenCommand(o *options) *cobra.Command {
 			"With --role it is a person's: viewer, account-manager (of --accounts), operator.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if ttl < 0 || ttl > 0 && ttl < time.Second {
-				return fmt.Errorf("--ttl: %s is shorter than a second; leave it out for a token that does not expire", ttl)
+				return usage("--ttl: %s is shorter than a second; leave it out for a token that does not expire", ttl)
 			}
 			if role == "" && len(accounts) == 0 {
-				return errors.New("--accounts: is not set; name the accounts that the agent may serve, * for any characters, or --role for a person's token")
+				return usage("--accounts: is not set; name the accounts that the agent may serve, * for any characters, or --role for a person's token")
 			}
 			client, err := o.client()
 			if err != nil {

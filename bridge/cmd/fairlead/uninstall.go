@@ -34,10 +34,10 @@ func uninstallCommand(o *options) *cobra.Command {
 			"FAIRLEAD_DATABASE_PASSWORD_FILE, or --config).",
 		RunE: func(c *cobra.Command, args []string) error {
 			if !check && len(args) > 0 {
-				return fmt.Errorf("%q: accounts are named with --check alone; the other steps are for all of them", args[0])
+				return usage("%q: accounts are named with --check alone; the other steps are for all of them", args[0])
 			}
 			if !check && !yes {
-				return errors.New("nothing was changed; say --yes to do it")
+				return usage("nothing was changed; say --yes to do it")
 			}
 			if accounts {
 				return o.handBack(c.Context(), c.OutOrStdout())

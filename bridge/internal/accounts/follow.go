@@ -71,6 +71,10 @@ func (r *Registry) poll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	paused, err := r.o.Store.Paused(ctx)
+	if err != nil {
+		return err
+	}
 	revisions, err := r.o.Store.AccountRevisions(ctx)
 	if err != nil {
 		return err
@@ -102,6 +106,7 @@ func (r *Registry) poll(ctx context.Context) error {
 	defer r.mu.Unlock()
 	if r.stored == before {
 		r.takeReleases(releases)
+		r.paused = times(paused)
 	}
 	r.compareSessions(sessions)
 	return nil
@@ -285,7 +290,8 @@ func (r *Registry) writeSessions(ctx context.Context) error {
 	for key, serves := range r.pending {
 		if serves {
 			agent := r.agents[key]
-			serve = append(serve, store.Session{Account: key.account, Session: key.session, Bridge: r.o.Bridge, Agent: describe(agent), Instance: agent.GetInstance()})
+			serve = append(serve, store.Session{Account: key.account, Session: key.session, Bridge: r.o.Bridge, Agent: describe(agent), Instance: agent.GetInstance(),
+				Version: agent.GetVersion(), Capability: agent.GetCapability()})
 		} else {
 			ended[key.session] = append(ended[key.session], key.account)
 		}

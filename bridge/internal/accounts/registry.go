@@ -24,6 +24,8 @@ type Account struct {
 	Facts *linkv1.Facts
 	// Agent declared the account last.
 	Agent string
+	// ProblemSince is when this bridge first heard that the account does not work; zero: it does, or it is not known.
+	ProblemSince time.Time
 	// LastSeen is when its last session ended, by the database's clock; zero: there was none.
 	LastSeen time.Time
 	// Sessions of this bridge that serve it, sorted.
@@ -78,6 +80,8 @@ type Registry struct {
 	stored uint64
 	// Accounts that Clouddriver polls itself, and since when.
 	released map[string]time.Time
+	// Accounts whose caching somebody paused, and since when.
+	paused map[string]time.Time
 	// contested accounts were refused to an agent because another one serves a cluster of that name; as what they were declared.
 	contested map[contestant][]string
 	// Removals under way here, by account.
@@ -100,6 +104,7 @@ type account struct {
 	facts     *linkv1.Facts
 	agent     string
 	lastSeen  time.Time
+	ailing    time.Time // since when its facts tell of a problem
 	elsewhere []store.Session
 	revision  uint64 // of the database's row
 	stored    uint64 // Registry.stored when this bridge changed it last
@@ -108,7 +113,7 @@ type account struct {
 // New returns a registry that knows nothing yet; Run makes it read.
 func New(o Options) *Registry {
 	return &Registry{
-		o: o, began: time.Now(), accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, contested: map[contestant][]string{}, instances: map[sessionKey]string{},
+		o: o, began: time.Now(), accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, paused: map[string]time.Time{}, contested: map[contestant][]string{}, instances: map[sessionKey]string{},
 		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
 	}
 }
@@ -120,7 +125,7 @@ func (r *Registry) view(a *account) Account {
 		bridges = append(bridges, s.Bridge)
 	}
 	slices.Sort(bridges)
-	return Account{Declared: a.declared, Facts: a.facts, Agent: a.agent, LastSeen: a.lastSeen,
+	return Account{Declared: a.declared, Facts: a.facts, Agent: a.agent, ProblemSince: a.ailing, LastSeen: a.lastSeen,
 		Sessions: slices.Sorted(maps.Keys(r.serving[a.declared.GetName()])), Elsewhere: slices.Compact(bridges)}
 }
 
@@ -218,7 +223,12 @@ func differs(a, b *account) bool {
 func (r *Registry) put(name string, next *account) {
 	before := r.accounts[name]
 	if before != nil {
-		next.elsewhere = before.elsewhere
+		next.elsewhere, next.ailing = before.elsewhere, before.ailing
+	}
+	if next.facts.GetProblem() == "" {
+		next.ailing = time.Time{}
+	} else if next.ailing.IsZero() {
+		next.ailing = time.Now()
 	}
 	r.accounts[name] = next
 	if differs(before, next) {

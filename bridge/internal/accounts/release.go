@@ -33,10 +33,14 @@ func (r *Registry) Release(ctx context.Context, name string) (deleted int, found
 	return deleted + more, true, err
 }
 
-// Resume takes a released account back: the agent that declares it may attach again. It tells whether it was released.
+// Resume takes a released account back, or ends its pause: the agent that declares it may attach again. It tells whether it was either.
 func (r *Registry) Resume(ctx context.Context, name string) (found bool, err error) {
+	paused, err := r.unpause(ctx, name)
+	if err != nil {
+		return false, err
+	}
 	if found, err = r.o.Store.Resume(ctx, name); err != nil || !found {
-		return found, err
+		return paused || found, err
 	}
 	r.mu.Lock()
 	delete(r.released, name)
@@ -71,10 +75,7 @@ func (r *Registry) refuseReleased(name string) string {
 
 // takeReleases replaces what is known of releases. The lock is held.
 func (r *Registry) takeReleases(now map[string]int64) {
-	next := make(map[string]time.Time, len(now))
-	for name, since := range now {
-		next[name] = time.UnixMilli(since)
-	}
+	next := times(now)
 	same := maps.EqualFunc(r.released, next, func(_, _ time.Time) bool { return true })
 	if r.released = next; !same {
 		r.announce()

@@ -32,6 +32,29 @@ func (s *Server) ReleaseAccount(ctx context.Context, r *connect.Request[adminv1.
 	return connect.NewResponse(&adminv1.ReleaseAccountResponse{RowsDeleted: uint64(deleted)}), nil //nolint:gosec // a count
 }
 
+// PauseAccount implements the service.
+func (s *Server) PauseAccount(ctx context.Context, r *connect.Request[adminv1.PauseAccountRequest]) (*connect.Response[adminv1.PauseAccountResponse], error) {
+	name := r.Msg.GetName()
+	found, err := s.o.Accounts.Pause(ctx, name)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if !found {
+		return nil, unknownAccount(name)
+	}
+	return connect.NewResponse(&adminv1.PauseAccountResponse{}), nil
+}
+
+// pauses says of accounts that they are paused.
+func (s *Server) pauses(list []*adminv1.Account) {
+	paused := s.o.Accounts.Paused()
+	for _, a := range list {
+		if since, is := paused[a.GetName()]; is && a.GetState() == "connected" {
+			a.State, a.Since = "paused", timestamppb.New(since)
+		}
+	}
+}
+
 // ResumeAccount implements the service.
 func (s *Server) ResumeAccount(ctx context.Context, r *connect.Request[adminv1.ResumeAccountRequest]) (*connect.Response[adminv1.ResumeAccountResponse], error) {
 	name := r.Msg.GetName()
@@ -40,7 +63,7 @@ func (s *Server) ResumeAccount(ctx context.Context, r *connect.Request[adminv1.R
 		return nil, unavailable(err)
 	}
 	if !found {
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("account %q is not released; \"fairlead accounts list\" shows those that are", name))
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("account %q is not released and not paused; \"fairlead accounts list\" shows those that are", name))
 	}
 	return connect.NewResponse(&adminv1.ResumeAccountResponse{}), nil
 }
@@ -73,6 +96,10 @@ func (s *Server) maySync(name, kind string) error {
 	if since, released := s.o.Accounts.Released()[name]; released {
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
 			"account %q has been released to Clouddriver's own polling since %s; \"fairlead accounts resume %s\" takes it back", name, since.UTC().Format(time.RFC3339), name))
+	}
+	if since, paused := s.o.Accounts.Paused()[name]; paused {
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+			"account %q is paused since %s; \"fairlead accounts resume %s\" lets its caching go on", name, since.UTC().Format(time.RFC3339), name))
 	}
 	account, known := s.o.Accounts.Get(name)
 	switch {

@@ -58,12 +58,14 @@ func (s *Server) changes(ctx context.Context, procedure string, message any) (*c
 	}
 	switch m := message.(type) {
 	case *adminv1.GetStatusRequest, *adminv1.ListAccountsRequest, *adminv1.ListTokensRequest, *adminv1.ListAuditRequest,
-		*adminv1.ListOperationsRequest, *adminv1.ListOperationsModesRequest:
+		*adminv1.ListOperationsRequest, *adminv1.ListOperationsModesRequest, *adminv1.GetAccountRequest, *adminv1.ListAgentsRequest, *adminv1.DiagnoseRequest:
 		return nil, nil //nolint:nilnil // see above
 	case *adminv1.RemoveAccountRequest:
 		return account("account.remove", m.GetName()), nil
 	case *adminv1.ReleaseAccountRequest:
 		return account("account.release", m.GetName()), nil
+	case *adminv1.PauseAccountRequest:
+		return account("account.pause", m.GetName()), nil
 	case *adminv1.ResumeAccountRequest:
 		return account("account.resume", m.GetName()), nil
 	case *adminv1.ResyncAccountRequest:
@@ -82,6 +84,10 @@ func (s *Server) changes(ctx context.Context, procedure string, message any) (*c
 	case *adminv1.SetOperationsModeRequest:
 		return &change{action: "operations.mode", target: m.GetPattern(), detail: "mode=" + m.GetMode(), may: p.Covers([]string{m.GetPattern()}),
 			right: "this needs the role operator, or account-manager of all these accounts"}, nil
+	case *adminv1.SetLogLevelRequest:
+		return &change{action: "log.level", target: m.GetLevel(), may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
+	case *adminv1.GetSupportRequest:
+		return &change{action: "support.bundle", may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
 	case *adminv1.RotateKeyRequest:
 		return &change{action: "key.rotate", may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
 	case *adminv1.IssuePluginCertificateRequest:

@@ -20,6 +20,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
+	"github.com/fairlead/fairlead/bridge/internal/doctor"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
@@ -73,6 +74,12 @@ type Options struct {
 	Runner   Runner
 	Problems func() []string
 	Totals   func() Totals
+	// Agents lists the agents of all bridges, and those that were turned away.
+	Agents func(context.Context) ([]*adminv1.Agent, error)
+	// Diagnose looks for known faults.
+	Diagnose func(context.Context) []doctor.Finding
+	// Support makes the files of a support bundle.
+	Support func(context.Context) []*adminv1.SupportFile
 	// Ready tells whether the bridge has started completely; why not, if it has not.
 	Ready func() (ready bool, reason string)
 	Log   *slog.Logger

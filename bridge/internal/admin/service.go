@@ -51,6 +51,7 @@ func (s *Server) ListAccounts(ctx context.Context, _ *connect.Request[adminv1.Li
 		account.Epoch = epochs[account.Name]
 		list = append(list, account)
 	}
+	s.pauses(list)
 	for _, a := range s.released() {
 		if !slices.ContainsFunc(list, func(listed *adminv1.Account) bool { return listed.GetName() == a.GetName() }) {
 			list = append(list, a)
@@ -70,6 +71,16 @@ func (s *Server) account(a accounts.Account) *adminv1.Account {
 	}
 	if !a.LastSeen.IsZero() {
 		m.LastSeen = timestamppb.New(a.LastSeen)
+	}
+	switch {
+	case m.State == "stale":
+		m.Since = m.LastSeen
+	case !a.ProblemSince.IsZero():
+		m.Since = timestamppb.New(a.ProblemSince)
+	}
+	m.Bridges = a.Elsewhere
+	if len(a.Sessions) > 0 {
+		m.Bridges = append(slices.Clone(a.Elsewhere), s.o.Bridge)
 	}
 	m.KindsLive, m.KindsPending = s.o.Kinds(m.Name)
 	return m

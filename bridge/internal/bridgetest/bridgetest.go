@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/bridge"
 	"github.com/fairlead/fairlead/bridge/internal/config"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
+	"github.com/fairlead/fairlead/proto/logs"
 	"github.com/fairlead/fairlead/testenv"
 )
 
@@ -58,7 +59,15 @@ func address(t testing.TB) string {
 // Run starts a bridge; it ends with the test.
 func Run(t testing.TB, c *config.Config) *Bridge {
 	t.Helper()
-	made, err := bridge.New(c, "test", slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	return RunVersion(t, c, "test")
+}
+
+// RunVersion is Run for a bridge that believes to be of a version.
+func RunVersion(t testing.TB, c *config.Config, version string) *Bridge {
+	t.Helper()
+	level := &slog.LevelVar{}
+	level.Set(slog.LevelDebug)
+	made, err := bridge.New(c, version, logs.New(t.Output(), logs.Options{Text: true, Level: level, Always: []string{"audit"}}))
 	if err != nil {
 		t.Fatal(err)
 	}

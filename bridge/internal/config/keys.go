@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // Key is one key of the configuration.
@@ -19,6 +21,50 @@ type Key struct {
 	Doc string
 
 	field func(*Config) any
+}
+
+// Setting is a key and its value.
+type Setting struct {
+	Path  string
+	Value any
+}
+
+// Settings lists every key with its value, as people may see it: without the database's password. No other value is a secret; those stand in
+// files.
+func (c *Config) Settings() []Setting {
+	list := make([]Setting, 0, len(keys))
+	for i := range keys {
+		value := reflect.ValueOf(keys[i].field(c)).Elem().Interface()
+		if keys[i].Path == "database.dsn" {
+			value = withoutPassword(c.Database.DSN)
+		}
+		if d, is := value.(time.Duration); is {
+			value = d.String()
+		}
+		list = append(list, Setting{keys[i].Path, value})
+	}
+	return list
+}
+
+// Password is the one that a DSN holds, "" if it holds none.
+func Password(dsn string) string {
+	parsed, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return ""
+	}
+	return parsed.Passwd
+}
+
+// withoutPassword leaves nothing of a DSN's password, whatever characters it is made of.
+func withoutPassword(dsn string) string {
+	parsed, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return "(cannot be read)"
+	}
+	if parsed.Passwd != "" {
+		parsed.Passwd = "«hidden»"
+	}
+	return parsed.FormatDSN()
 }
 
 // Keys lists every key in the order in which they are documented.

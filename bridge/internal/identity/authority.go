@@ -65,6 +65,16 @@ func LoadAuthority(ctx context.Context, secrets Secrets, key *Key) (*Authority, 
 	return parseAuthority(text)
 }
 
+// CheckKey tells whether a key opens what bridges keep in the database: ErrWrongKey if it does not, nil if there is nothing yet.
+func CheckKey(ctx context.Context, secrets Secrets, key *Key) error {
+	sealed, found, err := secrets.Secret(ctx, authoritySecret)
+	if err != nil || !found {
+		return err
+	}
+	_, err = key.Open(authoritySecret, sealed)
+	return err
+}
+
 func makeAuthority(key *Key, now time.Time) ([]byte, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

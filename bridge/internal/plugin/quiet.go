@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,6 +15,30 @@ type callers struct {
 	// none is closed while count is 0; since is when that began.
 	none  chan struct{}
 	since time.Time
+	// called tells whether anybody ever has, version is what the last one said it is.
+	called  bool
+	version string
+}
+
+// pluginAgent is how the plugin begins its User-Agent; its version follows.
+const pluginAgent = "fairlead-plugin/"
+
+// Calling is what a Server has seen of the plugin.
+type Calling struct {
+	// Now: a call is under way. Ever: there has been one.
+	Now, Ever bool
+	// Since is when Now became what it is, or the server began to listen.
+	Since time.Time
+	// Version of the plugin; "": it did not say.
+	Version string
+}
+
+// Calling tells what was seen of the plugin.
+func (s *Server) Calling() Calling {
+	c := s.callers
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Calling{Now: c.count > 0, Ever: c.called, Since: c.since, Version: c.version}
 }
 
 func newCallers() *callers {
@@ -24,15 +49,19 @@ func newCallers() *callers {
 
 func (c *callers) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.begin()
+		c.begin(r.UserAgent())
 		defer c.end()
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (c *callers) begin() {
+func (c *callers) begin(agent string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.called = true
+	if version, is := strings.CutPrefix(agent, pluginAgent); is {
+		c.version = version
+	}
 	if c.count++; c.count == 1 {
 		c.none = make(chan struct{})
 	}

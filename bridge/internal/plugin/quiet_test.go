@@ -37,7 +37,7 @@ func TestQuietIsWhenNobodyHasCalledForAWhile(t *testing.T) {
 func TestNobodyIsWaitedForLongerThanAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{callers: newCallers()}
-		s.callers.begin()
+		s.callers.begin("")
 		ctx, cancel := context.WithTimeout(t.Context(), 11*time.Minute)
 		defer cancel()
 		began := time.Now()

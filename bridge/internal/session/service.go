@@ -67,6 +67,7 @@ type Service struct {
 	readers  sync.WaitGroup
 	turns    *rate.Limiter
 	refusals *prometheus.CounterVec
+	outdated *outdated
 	// wakeShare asks for a plan of who caches what.
 	wakeShare chan struct{}
 
@@ -83,7 +84,7 @@ type Service struct {
 func New(cfg Config) *Service {
 	cfg.CheckInterval = cmp.Or(cfg.CheckInterval, 5*time.Minute)
 	cfg.Grace, cfg.Settle = cmp.Or(cfg.Grace, 6*time.Second), cmp.Or(cfg.Settle, 10*time.Second)
-	return &Service{cfg: cfg, turns: rate.NewLimiter(admitRate, admitBurst), refusals: newRefusals(cfg.Metrics), bySecret: map[string]*session{}, byInstance: map[string]*session{},
+	return &Service{cfg: cfg, turns: rate.NewLimiter(admitRate, admitBurst), refusals: newRefusals(cfg.Metrics), outdated: newOutdated(), bySecret: map[string]*session{}, byInstance: map[string]*session{},
 		holders: map[string]*session{}, wakeShare: make(chan struct{}, 1)}
 }
 

@@ -170,6 +170,10 @@ func (e *session) read() {
 		e.step(func(now time.Time) {
 			if hello := frame.GetHello(); hello != nil && e.agent == nil {
 				e.agent = hello.GetAgent() // the operations stream opens before the registry has answered
+				if e.agent != nil {
+					e.agent.Capability = hello.GetCapability()
+				}
+				e.service.outdated.heard(hello, e.remote, now)
 			}
 			if frame.GetGoodbye() != nil && !e.draining {
 				e.goodbye = true // one that is sent elsewhere says so too

@@ -57,6 +57,11 @@ func (h *sharing) pass(ctx context.Context, now time.Time) (wait time.Duration) 
 	serving := h.s.cfg.Accounts.Serving()
 	h.see(serving, now)
 	standing := h.s.standing()
+	for account := range standing {
+		if h.s.cfg.Accounts.IsPaused(account) {
+			delete(standing, account)
+		}
+	}
 	if len(standing) == 0 {
 		return 0
 	}

@@ -51,7 +51,9 @@ func (a *actor) attach(ctx context.Context, act link.Attach) {
 	if before != nil && before != e && before.epochOf(act.Account) != over {
 		over = 0 // it has attached again since
 	}
-	if over == 0 {
+	if e.service.cfg.Accounts.IsPaused(act.Account) {
+		result.HeldBy = "nobody: its caching is paused"
+	} else if over == 0 {
 		result.HeldBy = e.service.hold(e, act.Account, act.Instance)
 	}
 	if result.HeldBy == "" {

@@ -30,6 +30,11 @@ type Session struct {
 	Address  string
 	Agent    string
 	Instance string
+	// Version and Capability of the agent.
+	Version    string
+	Capability uint32
+	// Since is when it began, in milliseconds since 1970.
+	Since int64
 	// Milliseconds since its bridge's last heartbeat: long when the bridge is gone.
 	Age int64
 }
@@ -86,13 +91,13 @@ func (s *Store) Bridges(ctx context.Context) ([]Bridge, error) {
 func (s *Store) PutSessions(ctx context.Context, sessions []Session) error {
 	for len(sessions) > 0 {
 		n := min(len(sessions), statementRows)
-		args := make([]any, 0, 5*n)
+		args := make([]any, 0, 7*n)
 		for _, v := range sessions[:n] {
-			args = append(args, v.Account, v.Session, v.Bridge, v.Agent, v.Instance)
+			args = append(args, v.Account, v.Session, v.Bridge, v.Agent, v.Instance, v.Version, v.Capability)
 		}
-		if _, err := s.db.ExecContext(ctx, statement{text: `INSERT INTO {table} (account, session, bridge, agent, instance, since) VALUES {list}
- ON DUPLICATE KEY UPDATE bridge = VALUES(bridge), agent = VALUES(agent), instance = VALUES(instance)`}.
-			sql("fairlead_session", "(?,?,?,?,?,"+now+")", n), args...); err != nil {
+		if _, err := s.db.ExecContext(ctx, statement{text: `INSERT INTO {table} (account, session, bridge, agent, instance, version, capability, since) VALUES {list}
+ ON DUPLICATE KEY UPDATE bridge = VALUES(bridge), agent = VALUES(agent), instance = VALUES(instance), version = VALUES(version), capability = VALUES(capability)`}.
+			sql("fairlead_session", "(?,?,?,?,?,?,?,"+now+")", n), args...); err != nil {
 			return fmt.Errorf("store sessions: %w", err)
 		}
 		sessions = sessions[n:]
@@ -125,7 +130,7 @@ func endSessions(ctx context.Context, tx *sql.Tx, condition string, args ...any)
 	return err
 }
 
-const sessionColumns = `SELECT s.account, s.session, s.bridge, b.address, s.agent, s.instance, CAST(` + now + ` AS SIGNED) - b.heartbeat
+const sessionColumns = `SELECT s.account, s.session, s.bridge, b.address, s.agent, s.instance, s.version, s.capability, s.since, CAST(` + now + ` AS SIGNED) - b.heartbeat
  FROM fairlead_session s JOIN fairlead_bridge b ON b.name = s.bridge`
 
 // Sessions lists the sessions of all bridges.
@@ -155,7 +160,7 @@ func (s *Store) sessions(ctx context.Context, query string, args ...any) ([]Sess
 	var list []Session
 	for rows.Next() {
 		var v Session
-		if err := rows.Scan(&v.Account, &v.Session, &v.Bridge, &v.Address, &v.Agent, &v.Instance, &v.Age); err != nil {
+		if err := rows.Scan(&v.Account, &v.Session, &v.Bridge, &v.Address, &v.Agent, &v.Instance, &v.Version, &v.Capability, &v.Since, &v.Age); err != nil {
 			return nil, err
 		}
 		list = append(list, v)

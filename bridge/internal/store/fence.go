@@ -112,7 +112,7 @@ func heldAt(ctx context.Context, tx *sql.Tx, account, holder, self string) (brid
 	return bridge, err
 }
 
-// refuseReleased keeps everybody out of an account that was released; who only takes the fence away holds nothing.
+// refuseReleased keeps everybody out of an account that was released or paused; who only takes the fence away holds nothing.
 func refuseReleased(ctx context.Context, tx *sql.Tx, account, instance string) error {
 	if instance == "" {
 		return nil
@@ -123,6 +123,13 @@ func refuseReleased(ctx context.Context, tx *sql.Tx, account, instance string) e
 	}
 	if released > 0 {
 		return ErrReleased
+	}
+	var paused int
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM fairlead_pause WHERE account = ?`, account).Scan(&paused); err != nil {
+		return err
+	}
+	if paused > 0 {
+		return ErrPaused
 	}
 	return nil
 }

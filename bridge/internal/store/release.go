@@ -29,19 +29,5 @@ func (s *Store) Resume(ctx context.Context, account string) (bool, error) {
 
 // Released returns the accounts that are released, with the time in milliseconds since 1970.
 func (s *Store) Released(ctx context.Context) (map[string]int64, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT account, since FROM fairlead_release`)
-	if err != nil {
-		return nil, fmt.Errorf("released accounts: %w", err)
-	}
-	defer rows.Close()
-	list := map[string]int64{}
-	for rows.Next() {
-		var account string
-		var since int64
-		if err := rows.Scan(&account, &since); err != nil {
-			return nil, err
-		}
-		list[account] = since
-	}
-	return list, rows.Err()
+	return s.moments(ctx, "released accounts", `SELECT account, since FROM fairlead_release`)
 }

@@ -206,6 +206,9 @@ type Session struct {
 	RemoteAddress string                 `protobuf:"bytes,5,opt,name=remote_address,json=remoteAddress,proto3" json:"remote_address,omitempty"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
 	Accounts      []string               `protobuf:"bytes,7,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	Capability    uint32                 `protobuf:"varint,8,opt,name=capability,proto3" json:"capability,omitempty"`
+	// Why the agent should be upgraded; empty: it need not be.
+	Outdated      string `protobuf:"bytes,9,opt,name=outdated,proto3" json:"outdated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +292,246 @@ func (x *Session) GetAccounts() []string {
 	return nil
 }
 
+func (x *Session) GetCapability() uint32 {
+	if x != nil {
+		return x.Capability
+	}
+	return 0
+}
+
+func (x *Session) GetOutdated() string {
+	if x != nil {
+		return x.Outdated
+	}
+	return ""
+}
+
+type ListAgentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those alone that should be upgraded.
+	Outdated      bool `protobuf:"varint,1,opt,name=outdated,proto3" json:"outdated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsRequest) Reset() {
+	*x = ListAgentsRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsRequest) ProtoMessage() {}
+
+func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
+func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListAgentsRequest) GetOutdated() bool {
+	if x != nil {
+		return x.Outdated
+	}
+	return false
+}
+
+type ListAgentsResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Agents []*Agent               `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// What this bridge can do, and the oldest agents that it serves (link.Capability).
+	Capability        uint32 `protobuf:"varint,2,opt,name=capability,proto3" json:"capability,omitempty"`
+	MinimumCapability uint32 `protobuf:"varint,3,opt,name=minimum_capability,json=minimumCapability,proto3" json:"minimum_capability,omitempty"`
+	Version           string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListAgentsResponse) Reset() {
+	*x = ListAgentsResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsResponse) ProtoMessage() {}
+
+func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
+func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListAgentsResponse) GetAgents() []*Agent {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *ListAgentsResponse) GetCapability() uint32 {
+	if x != nil {
+		return x.Capability
+	}
+	return 0
+}
+
+func (x *ListAgentsResponse) GetMinimumCapability() uint32 {
+	if x != nil {
+		return x.MinimumCapability
+	}
+	return 0
+}
+
+func (x *ListAgentsResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+// Agent is one agent process.
+type Agent struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Agent      string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Instance   string                 `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	Version    string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Capability uint32                 `protobuf:"varint,4,opt,name=capability,proto3" json:"capability,omitempty"`
+	// The bridge that has its session.
+	Bridge   string                 `protobuf:"bytes,5,opt,name=bridge,proto3" json:"bridge,omitempty"`
+	Since    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	Accounts []string               `protobuf:"bytes,7,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	// Why it should be upgraded; empty: it need not be.
+	Outdated string `protobuf:"bytes,8,opt,name=outdated,proto3" json:"outdated,omitempty"`
+	// It is not served at all: it was turned away at since.
+	Refused       bool `protobuf:"varint,9,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Agent) Reset() {
+	*x = Agent{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Agent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Agent) ProtoMessage() {}
+
+func (x *Agent) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Agent.ProtoReflect.Descriptor instead.
+func (*Agent) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Agent) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Agent) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Agent) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Agent) GetCapability() uint32 {
+	if x != nil {
+		return x.Capability
+	}
+	return 0
+}
+
+func (x *Agent) GetBridge() string {
+	if x != nil {
+		return x.Bridge
+	}
+	return ""
+}
+
+func (x *Agent) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Agent) GetAccounts() []string {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+func (x *Agent) GetOutdated() string {
+	if x != nil {
+		return x.Outdated
+	}
+	return ""
+}
+
+func (x *Agent) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
 type ListAccountsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -297,7 +540,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +552,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +565,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 type ListAccountsResponse struct {
@@ -334,7 +577,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +589,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +602,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -372,7 +615,8 @@ func (x *ListAccountsResponse) GetAccounts() []*Account {
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// "connected", "stale" (known, no agent at the moment), "released" (handed back to Clouddriver's own polling).
+	// "connected", "stale" (known, no agent at the moment), "paused" (an agent serves it, its cache stands still), "released" (handed back to
+	// Clouddriver's own polling).
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
 	LastSeen      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
@@ -380,16 +624,20 @@ type Account struct {
 	Problem       string                 `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Kinds whose rows agree with the cluster, and those that do not yet.
-	KindsLive     []string `protobuf:"bytes,8,rep,name=kinds_live,json=kindsLive,proto3" json:"kinds_live,omitempty"`
-	KindsPending  []string `protobuf:"bytes,9,rep,name=kinds_pending,json=kindsPending,proto3" json:"kinds_pending,omitempty"`
-	Namespaces    uint32   `protobuf:"varint,10,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
+	KindsLive    []string `protobuf:"bytes,8,rep,name=kinds_live,json=kindsLive,proto3" json:"kinds_live,omitempty"`
+	KindsPending []string `protobuf:"bytes,9,rep,name=kinds_pending,json=kindsPending,proto3" json:"kinds_pending,omitempty"`
+	Namespaces   uint32   `protobuf:"varint,10,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Since when it is as state and problem say, as far as this bridge knows.
+	Since *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
+	// Bridges that have a session of it.
+	Bridges       []string `protobuf:"bytes,12,rep,name=bridges,proto3" json:"bridges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +649,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +662,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Account) GetName() string {
@@ -487,6 +735,621 @@ func (x *Account) GetNamespaces() uint32 {
 	return 0
 }
 
+func (x *Account) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Account) GetBridges() []string {
+	if x != nil {
+		return x.Bridges
+	}
+	return nil
+}
+
+type GetAccountRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAccountRequest) Reset() {
+	*x = GetAccountRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAccountRequest) ProtoMessage() {}
+
+func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
+func (*GetAccountRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetAccountRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetAccountResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// What is not as it should be, most important first; empty: all is well.
+	Findings []*Finding `protobuf:"bytes,2,rep,name=findings,proto3" json:"findings,omitempty"`
+	// What its agent declared, as Clouddriver's settings of an account in JSON; without credentials, which no bridge has.
+	Declaration   string `protobuf:"bytes,3,opt,name=declaration,proto3" json:"declaration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAccountResponse) Reset() {
+	*x = GetAccountResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAccountResponse) ProtoMessage() {}
+
+func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
+func (*GetAccountResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetAccountResponse) GetAccount() *Account {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *GetAccountResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *GetAccountResponse) GetDeclaration() string {
+	if x != nil {
+		return x.Declaration
+	}
+	return ""
+}
+
+// Finding is something that is not as it should be.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which check found it: "database-rights".
+	Check string `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	// "ok", "warning", "fault"; "skipped": it could not be checked.
+	Level string `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
+	// What is wrong, why, and what to do.
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Fix           string                 `protobuf:"bytes,4,opt,name=fix,proto3" json:"fix,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Finding) GetCheck() string {
+	if x != nil {
+		return x.Check
+	}
+	return ""
+}
+
+func (x *Finding) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *Finding) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Finding) GetFix() string {
+	if x != nil {
+		return x.Fix
+	}
+	return ""
+}
+
+func (x *Finding) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type DiagnoseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseRequest) Reset() {
+	*x = DiagnoseRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseRequest) ProtoMessage() {}
+
+func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
+func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+type DiagnoseResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Findings []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	// The bridge's clock.
+	Now *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=now,proto3" json:"now,omitempty"`
+	// Where agents dial and the pin of what they find there; empty: not known.
+	AgentsAddress string `protobuf:"bytes,3,opt,name=agents_address,json=agentsAddress,proto3" json:"agents_address,omitempty"`
+	CaPin         string `protobuf:"bytes,4,opt,name=ca_pin,json=caPin,proto3" json:"ca_pin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseResponse) Reset() {
+	*x = DiagnoseResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseResponse) ProtoMessage() {}
+
+func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
+func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DiagnoseResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *DiagnoseResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *DiagnoseResponse) GetAgentsAddress() string {
+	if x != nil {
+		return x.AgentsAddress
+	}
+	return ""
+}
+
+func (x *DiagnoseResponse) GetCaPin() string {
+	if x != nil {
+		return x.CaPin
+	}
+	return ""
+}
+
+type GetSupportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSupportRequest) Reset() {
+	*x = GetSupportRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSupportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSupportRequest) ProtoMessage() {}
+
+func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSupportRequest.ProtoReflect.Descriptor instead.
+func (*GetSupportRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+type GetSupportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*SupportFile         `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSupportResponse) Reset() {
+	*x = GetSupportResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSupportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSupportResponse) ProtoMessage() {}
+
+func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSupportResponse.ProtoReflect.Descriptor instead.
+func (*GetSupportResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetSupportResponse) GetFiles() []*SupportFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type SupportFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Content       []byte                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SupportFile) Reset() {
+	*x = SupportFile{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SupportFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SupportFile) ProtoMessage() {}
+
+func (x *SupportFile) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SupportFile.ProtoReflect.Descriptor instead.
+func (*SupportFile) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SupportFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SupportFile) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+type SetLogLevelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "debug", "info", "warn", "error"; empty: only tell.
+	Level         string `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLogLevelRequest) Reset() {
+	*x = SetLogLevelRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLogLevelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLogLevelRequest) ProtoMessage() {}
+
+func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
+func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SetLogLevelRequest) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+type SetLogLevelResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         string                 `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	Before        string                 `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLogLevelResponse) Reset() {
+	*x = SetLogLevelResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLogLevelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLogLevelResponse) ProtoMessage() {}
+
+func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLogLevelResponse.ProtoReflect.Descriptor instead.
+func (*SetLogLevelResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetLogLevelResponse) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *SetLogLevelResponse) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+type PauseAccountRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseAccountRequest) Reset() {
+	*x = PauseAccountRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseAccountRequest) ProtoMessage() {}
+
+func (x *PauseAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseAccountRequest.ProtoReflect.Descriptor instead.
+func (*PauseAccountRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PauseAccountRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type PauseAccountResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseAccountResponse) Reset() {
+	*x = PauseAccountResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseAccountResponse) ProtoMessage() {}
+
+func (x *PauseAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseAccountResponse.ProtoReflect.Descriptor instead.
+func (*PauseAccountResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
 type RemoveAccountRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -496,7 +1359,7 @@ type RemoveAccountRequest struct {
 
 func (x *RemoveAccountRequest) Reset() {
 	*x = RemoveAccountRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -508,7 +1371,7 @@ func (x *RemoveAccountRequest) String() string {
 func (*RemoveAccountRequest) ProtoMessage() {}
 
 func (x *RemoveAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -521,7 +1384,7 @@ func (x *RemoveAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAccountRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RemoveAccountRequest) GetName() string {
@@ -540,7 +1403,7 @@ type RemoveAccountResponse struct {
 
 func (x *RemoveAccountResponse) Reset() {
 	*x = RemoveAccountResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +1415,7 @@ func (x *RemoveAccountResponse) String() string {
 func (*RemoveAccountResponse) ProtoMessage() {}
 
 func (x *RemoveAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +1428,7 @@ func (x *RemoveAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAccountResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RemoveAccountResponse) GetRowsDeleted() uint64 {
@@ -584,7 +1447,7 @@ type ReleaseAccountRequest struct {
 
 func (x *ReleaseAccountRequest) Reset() {
 	*x = ReleaseAccountRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +1459,7 @@ func (x *ReleaseAccountRequest) String() string {
 func (*ReleaseAccountRequest) ProtoMessage() {}
 
 func (x *ReleaseAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +1472,7 @@ func (x *ReleaseAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseAccountRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReleaseAccountRequest) GetName() string {
@@ -628,7 +1491,7 @@ type ReleaseAccountResponse struct {
 
 func (x *ReleaseAccountResponse) Reset() {
 	*x = ReleaseAccountResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +1503,7 @@ func (x *ReleaseAccountResponse) String() string {
 func (*ReleaseAccountResponse) ProtoMessage() {}
 
 func (x *ReleaseAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +1516,7 @@ func (x *ReleaseAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseAccountResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReleaseAccountResponse) GetRowsDeleted() uint64 {
@@ -672,7 +1535,7 @@ type ResumeAccountRequest struct {
 
 func (x *ResumeAccountRequest) Reset() {
 	*x = ResumeAccountRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +1547,7 @@ func (x *ResumeAccountRequest) String() string {
 func (*ResumeAccountRequest) ProtoMessage() {}
 
 func (x *ResumeAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +1560,7 @@ func (x *ResumeAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAccountRequest.ProtoReflect.Descriptor instead.
 func (*ResumeAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResumeAccountRequest) GetName() string {
@@ -715,7 +1578,7 @@ type ResumeAccountResponse struct {
 
 func (x *ResumeAccountResponse) Reset() {
 	*x = ResumeAccountResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +1590,7 @@ func (x *ResumeAccountResponse) String() string {
 func (*ResumeAccountResponse) ProtoMessage() {}
 
 func (x *ResumeAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +1603,7 @@ func (x *ResumeAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAccountResponse.ProtoReflect.Descriptor instead.
 func (*ResumeAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type ResyncAccountRequest struct {
@@ -754,7 +1617,7 @@ type ResyncAccountRequest struct {
 
 func (x *ResyncAccountRequest) Reset() {
 	*x = ResyncAccountRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +1629,7 @@ func (x *ResyncAccountRequest) String() string {
 func (*ResyncAccountRequest) ProtoMessage() {}
 
 func (x *ResyncAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1642,7 @@ func (x *ResyncAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncAccountRequest.ProtoReflect.Descriptor instead.
 func (*ResyncAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResyncAccountRequest) GetName() string {
@@ -806,7 +1669,7 @@ type ResyncAccountResponse struct {
 
 func (x *ResyncAccountResponse) Reset() {
 	*x = ResyncAccountResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +1681,7 @@ func (x *ResyncAccountResponse) String() string {
 func (*ResyncAccountResponse) ProtoMessage() {}
 
 func (x *ResyncAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +1694,7 @@ func (x *ResyncAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncAccountResponse.ProtoReflect.Descriptor instead.
 func (*ResyncAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ResyncAccountResponse) GetGroups() []*ResyncedGroup {
@@ -857,7 +1720,7 @@ type ResyncedGroup struct {
 
 func (x *ResyncedGroup) Reset() {
 	*x = ResyncedGroup{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +1732,7 @@ func (x *ResyncedGroup) String() string {
 func (*ResyncedGroup) ProtoMessage() {}
 
 func (x *ResyncedGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +1745,7 @@ func (x *ResyncedGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncedGroup.ProtoReflect.Descriptor instead.
 func (*ResyncedGroup) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ResyncedGroup) GetKind() string {
@@ -930,7 +1793,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1805,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1818,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateTokenRequest) GetAccounts() []string {
@@ -1004,7 +1867,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1879,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1892,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateTokenResponse) GetId() string {
@@ -1061,7 +1924,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1936,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1949,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 type ListTokensResponse struct {
@@ -1098,7 +1961,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1973,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1986,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -1152,7 +2015,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +2027,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +2040,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Token) GetId() string {
@@ -1259,7 +2122,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +2134,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +2147,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -1302,7 +2165,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +2177,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +2190,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 type ExecuteRequest struct {
@@ -1342,7 +2205,7 @@ type ExecuteRequest struct {
 
 func (x *ExecuteRequest) Reset() {
 	*x = ExecuteRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +2217,7 @@ func (x *ExecuteRequest) String() string {
 func (*ExecuteRequest) ProtoMessage() {}
 
 func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +2230,7 @@ func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteRequest.ProtoReflect.Descriptor instead.
 func (*ExecuteRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExecuteRequest) GetAccount() string {
@@ -1412,7 +2275,7 @@ type ExecuteResponse struct {
 
 func (x *ExecuteResponse) Reset() {
 	*x = ExecuteResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +2287,7 @@ func (x *ExecuteResponse) String() string {
 func (*ExecuteResponse) ProtoMessage() {}
 
 func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +2300,7 @@ func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteResponse.ProtoReflect.Descriptor instead.
 func (*ExecuteResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExecuteResponse) GetFrame() isExecuteResponse_Frame {
@@ -1508,7 +2371,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +2383,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +2396,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListAuditRequest) GetLimit() uint32 {
@@ -1559,7 +2422,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +2434,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +2447,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListAuditResponse) GetEntries() []*AuditEntry {
@@ -1616,7 +2479,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +2491,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +2504,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AuditEntry) GetId() uint64 {
@@ -1722,7 +2585,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +2597,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +2610,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 type RotateKeyResponse struct {
@@ -1761,7 +2624,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2636,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2649,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RotateKeyResponse) GetKeyId() string {
@@ -1827,7 +2690,7 @@ type ListOperationsRequest struct {
 
 func (x *ListOperationsRequest) Reset() {
 	*x = ListOperationsRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2702,7 @@ func (x *ListOperationsRequest) String() string {
 func (*ListOperationsRequest) ProtoMessage() {}
 
 func (x *ListOperationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2715,7 @@ func (x *ListOperationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOperationsRequest.ProtoReflect.Descriptor instead.
 func (*ListOperationsRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListOperationsRequest) GetAccount() string {
@@ -1934,7 +2797,7 @@ type ListOperationsResponse struct {
 
 func (x *ListOperationsResponse) Reset() {
 	*x = ListOperationsResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2809,7 @@ func (x *ListOperationsResponse) String() string {
 func (*ListOperationsResponse) ProtoMessage() {}
 
 func (x *ListOperationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2822,7 @@ func (x *ListOperationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOperationsResponse.ProtoReflect.Descriptor instead.
 func (*ListOperationsResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListOperationsResponse) GetOperations() []*Operation {
@@ -2004,7 +2867,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2879,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2892,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Operation) GetId() string {
@@ -2159,7 +3022,7 @@ type ListOperationsModesRequest struct {
 
 func (x *ListOperationsModesRequest) Reset() {
 	*x = ListOperationsModesRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +3034,7 @@ func (x *ListOperationsModesRequest) String() string {
 func (*ListOperationsModesRequest) ProtoMessage() {}
 
 func (x *ListOperationsModesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +3047,7 @@ func (x *ListOperationsModesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOperationsModesRequest.ProtoReflect.Descriptor instead.
 func (*ListOperationsModesRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 type ListOperationsModesResponse struct {
@@ -2198,7 +3061,7 @@ type ListOperationsModesResponse struct {
 
 func (x *ListOperationsModesResponse) Reset() {
 	*x = ListOperationsModesResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +3073,7 @@ func (x *ListOperationsModesResponse) String() string {
 func (*ListOperationsModesResponse) ProtoMessage() {}
 
 func (x *ListOperationsModesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +3086,7 @@ func (x *ListOperationsModesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOperationsModesResponse.ProtoReflect.Descriptor instead.
 func (*ListOperationsModesResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListOperationsModesResponse) GetDefaultMode() string {
@@ -2253,7 +3116,7 @@ type OperationsMode struct {
 
 func (x *OperationsMode) Reset() {
 	*x = OperationsMode{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +3128,7 @@ func (x *OperationsMode) String() string {
 func (*OperationsMode) ProtoMessage() {}
 
 func (x *OperationsMode) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +3141,7 @@ func (x *OperationsMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationsMode.ProtoReflect.Descriptor instead.
 func (*OperationsMode) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OperationsMode) GetPattern() string {
@@ -2314,7 +3177,7 @@ type SetOperationsModeRequest struct {
 
 func (x *SetOperationsModeRequest) Reset() {
 	*x = SetOperationsModeRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +3189,7 @@ func (x *SetOperationsModeRequest) String() string {
 func (*SetOperationsModeRequest) ProtoMessage() {}
 
 func (x *SetOperationsModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +3202,7 @@ func (x *SetOperationsModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOperationsModeRequest.ProtoReflect.Descriptor instead.
 func (*SetOperationsModeRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetOperationsModeRequest) GetPattern() string {
@@ -2364,7 +3227,7 @@ type SetOperationsModeResponse struct {
 
 func (x *SetOperationsModeResponse) Reset() {
 	*x = SetOperationsModeResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +3239,7 @@ func (x *SetOperationsModeResponse) String() string {
 func (*SetOperationsModeResponse) ProtoMessage() {}
 
 func (x *SetOperationsModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +3252,7 @@ func (x *SetOperationsModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOperationsModeResponse.ProtoReflect.Descriptor instead.
 func (*SetOperationsModeResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 type IssuePluginCertificateRequest struct {
@@ -2405,7 +3268,7 @@ type IssuePluginCertificateRequest struct {
 
 func (x *IssuePluginCertificateRequest) Reset() {
 	*x = IssuePluginCertificateRequest{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +3280,7 @@ func (x *IssuePluginCertificateRequest) String() string {
 func (*IssuePluginCertificateRequest) ProtoMessage() {}
 
 func (x *IssuePluginCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +3293,7 @@ func (x *IssuePluginCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuePluginCertificateRequest.ProtoReflect.Descriptor instead.
 func (*IssuePluginCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *IssuePluginCertificateRequest) GetCsr() []byte {
@@ -2467,7 +3330,7 @@ type IssuePluginCertificateResponse struct {
 
 func (x *IssuePluginCertificateResponse) Reset() {
 	*x = IssuePluginCertificateResponse{}
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2479,7 +3342,7 @@ func (x *IssuePluginCertificateResponse) String() string {
 func (*IssuePluginCertificateResponse) ProtoMessage() {}
 
 func (x *IssuePluginCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2492,7 +3355,7 @@ func (x *IssuePluginCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuePluginCertificateResponse.ProtoReflect.Descriptor instead.
 func (*IssuePluginCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *IssuePluginCertificateResponse) GetId() string {
@@ -2539,7 +3402,7 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\vsealing_key\x18\v \x01(\tR\n" +
 	"sealingKey\x12\x1f\n" +
 	"\vformer_keys\x18\f \x03(\tR\n" +
-	"formerKeys\"\xe4\x01\n" +
+	"formerKeys\"\xa0\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x1a\n" +
@@ -2547,10 +3410,35 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12%\n" +
 	"\x0eremote_address\x18\x05 \x01(\tR\rremoteAddress\x120\n" +
 	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
-	"\baccounts\x18\a \x03(\tR\baccounts\"\x15\n" +
+	"\baccounts\x18\a \x03(\tR\baccounts\x12\x1e\n" +
+	"\n" +
+	"capability\x18\b \x01(\rR\n" +
+	"capability\x12\x1a\n" +
+	"\boutdated\x18\t \x01(\tR\boutdated\"/\n" +
+	"\x11ListAgentsRequest\x12\x1a\n" +
+	"\boutdated\x18\x01 \x01(\bR\boutdated\"\xaf\x01\n" +
+	"\x12ListAgentsResponse\x120\n" +
+	"\x06agents\x18\x01 \x03(\v2\x18.fairlead.admin.v1.AgentR\x06agents\x12\x1e\n" +
+	"\n" +
+	"capability\x18\x02 \x01(\rR\n" +
+	"capability\x12-\n" +
+	"\x12minimum_capability\x18\x03 \x01(\rR\x11minimumCapability\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\"\x8f\x02\n" +
+	"\x05Agent\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\tR\binstance\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x1e\n" +
+	"\n" +
+	"capability\x18\x04 \x01(\rR\n" +
+	"capability\x12\x16\n" +
+	"\x06bridge\x18\x05 \x01(\tR\x06bridge\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
+	"\baccounts\x18\a \x03(\tR\baccounts\x12\x1a\n" +
+	"\boutdated\x18\b \x01(\tR\boutdated\x12\x18\n" +
+	"\arefused\x18\t \x01(\bR\arefused\"\x15\n" +
 	"\x13ListAccountsRequest\"N\n" +
 	"\x14ListAccountsResponse\x126\n" +
-	"\baccounts\x18\x01 \x03(\v2\x1a.fairlead.admin.v1.AccountR\baccounts\"\xbd\x02\n" +
+	"\baccounts\x18\x01 \x03(\v2\x1a.fairlead.admin.v1.AccountR\baccounts\"\x89\x03\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -2565,7 +3453,41 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\n" +
 	" \x01(\rR\n" +
-	"namespaces\"*\n" +
+	"namespaces\x120\n" +
+	"\x05since\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\abridges\x18\f \x03(\tR\abridges\"'\n" +
+	"\x11GetAccountRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xa4\x01\n" +
+	"\x12GetAccountResponse\x124\n" +
+	"\aaccount\x18\x01 \x01(\v2\x1a.fairlead.admin.v1.AccountR\aaccount\x126\n" +
+	"\bfindings\x18\x02 \x03(\v2\x1a.fairlead.admin.v1.FindingR\bfindings\x12 \n" +
+	"\vdeclaration\x18\x03 \x01(\tR\vdeclaration\"\x8d\x01\n" +
+	"\aFinding\x12\x14\n" +
+	"\x05check\x18\x01 \x01(\tR\x05check\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\tR\x05level\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x10\n" +
+	"\x03fix\x18\x04 \x01(\tR\x03fix\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x11\n" +
+	"\x0fDiagnoseRequest\"\xb6\x01\n" +
+	"\x10DiagnoseResponse\x126\n" +
+	"\bfindings\x18\x01 \x03(\v2\x1a.fairlead.admin.v1.FindingR\bfindings\x12,\n" +
+	"\x03now\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12%\n" +
+	"\x0eagents_address\x18\x03 \x01(\tR\ragentsAddress\x12\x15\n" +
+	"\x06ca_pin\x18\x04 \x01(\tR\x05caPin\"\x13\n" +
+	"\x11GetSupportRequest\"J\n" +
+	"\x12GetSupportResponse\x124\n" +
+	"\x05files\x18\x01 \x03(\v2\x1e.fairlead.admin.v1.SupportFileR\x05files\";\n" +
+	"\vSupportFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\"*\n" +
+	"\x12SetLogLevelRequest\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\"C\n" +
+	"\x13SetLogLevelResponse\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\")\n" +
+	"\x13PauseAccountRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
+	"\x14PauseAccountResponse\"*\n" +
 	"\x14RemoveAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
 	"\x15RemoveAccountResponse\x12!\n" +
@@ -2705,12 +3627,17 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x1eIssuePluginCertificateResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x03 \x01(\fR\x02ca2\xc1\f\n" +
+	"\x02ca\x18\x03 \x01(\fR\x02ca2\xe6\x10\n" +
 	"\fAdminService\x12V\n" +
 	"\tGetStatus\x12#.fairlead.admin.v1.GetStatusRequest\x1a$.fairlead.admin.v1.GetStatusResponse\x12_\n" +
-	"\fListAccounts\x12&.fairlead.admin.v1.ListAccountsRequest\x1a'.fairlead.admin.v1.ListAccountsResponse\x12b\n" +
+	"\fListAccounts\x12&.fairlead.admin.v1.ListAccountsRequest\x1a'.fairlead.admin.v1.ListAccountsResponse\x12Y\n" +
+	"\n" +
+	"GetAccount\x12$.fairlead.admin.v1.GetAccountRequest\x1a%.fairlead.admin.v1.GetAccountResponse\x12Y\n" +
+	"\n" +
+	"ListAgents\x12$.fairlead.admin.v1.ListAgentsRequest\x1a%.fairlead.admin.v1.ListAgentsResponse\x12b\n" +
 	"\rRemoveAccount\x12'.fairlead.admin.v1.RemoveAccountRequest\x1a(.fairlead.admin.v1.RemoveAccountResponse\x12e\n" +
-	"\x0eReleaseAccount\x12(.fairlead.admin.v1.ReleaseAccountRequest\x1a).fairlead.admin.v1.ReleaseAccountResponse\x12b\n" +
+	"\x0eReleaseAccount\x12(.fairlead.admin.v1.ReleaseAccountRequest\x1a).fairlead.admin.v1.ReleaseAccountResponse\x12_\n" +
+	"\fPauseAccount\x12&.fairlead.admin.v1.PauseAccountRequest\x1a'.fairlead.admin.v1.PauseAccountResponse\x12b\n" +
 	"\rResumeAccount\x12'.fairlead.admin.v1.ResumeAccountRequest\x1a(.fairlead.admin.v1.ResumeAccountResponse\x12b\n" +
 	"\rResyncAccount\x12'.fairlead.admin.v1.ResyncAccountRequest\x1a(.fairlead.admin.v1.ResyncAccountResponse\x12\\\n" +
 	"\vCreateToken\x12%.fairlead.admin.v1.CreateTokenRequest\x1a&.fairlead.admin.v1.CreateTokenResponse\x12Y\n" +
@@ -2723,7 +3650,11 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eListOperations\x12(.fairlead.admin.v1.ListOperationsRequest\x1a).fairlead.admin.v1.ListOperationsResponse\x12t\n" +
 	"\x13ListOperationsModes\x12-.fairlead.admin.v1.ListOperationsModesRequest\x1a..fairlead.admin.v1.ListOperationsModesResponse\x12n\n" +
 	"\x11SetOperationsMode\x12+.fairlead.admin.v1.SetOperationsModeRequest\x1a,.fairlead.admin.v1.SetOperationsModeResponse\x12}\n" +
-	"\x16IssuePluginCertificate\x120.fairlead.admin.v1.IssuePluginCertificateRequest\x1a1.fairlead.admin.v1.IssuePluginCertificateResponseBBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
+	"\x16IssuePluginCertificate\x120.fairlead.admin.v1.IssuePluginCertificateRequest\x1a1.fairlead.admin.v1.IssuePluginCertificateResponse\x12S\n" +
+	"\bDiagnose\x12\".fairlead.admin.v1.DiagnoseRequest\x1a#.fairlead.admin.v1.DiagnoseResponse\x12Y\n" +
+	"\n" +
+	"GetSupport\x12$.fairlead.admin.v1.GetSupportRequest\x1a%.fairlead.admin.v1.GetSupportResponse\x12\\\n" +
+	"\vSetLogLevel\x12%.fairlead.admin.v1.SetLogLevelRequest\x1a&.fairlead.admin.v1.SetLogLevelResponseBBZ@github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_fairlead_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -2737,107 +3668,143 @@ func file_fairlead_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_fairlead_admin_v1_admin_proto_rawDescData
 }
 
-var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_fairlead_admin_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),               // 0: fairlead.admin.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),              // 1: fairlead.admin.v1.GetStatusResponse
 	(*Session)(nil),                        // 2: fairlead.admin.v1.Session
-	(*ListAccountsRequest)(nil),            // 3: fairlead.admin.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),           // 4: fairlead.admin.v1.ListAccountsResponse
-	(*Account)(nil),                        // 5: fairlead.admin.v1.Account
-	(*RemoveAccountRequest)(nil),           // 6: fairlead.admin.v1.RemoveAccountRequest
-	(*RemoveAccountResponse)(nil),          // 7: fairlead.admin.v1.RemoveAccountResponse
-	(*ReleaseAccountRequest)(nil),          // 8: fairlead.admin.v1.ReleaseAccountRequest
-	(*ReleaseAccountResponse)(nil),         // 9: fairlead.admin.v1.ReleaseAccountResponse
-	(*ResumeAccountRequest)(nil),           // 10: fairlead.admin.v1.ResumeAccountRequest
-	(*ResumeAccountResponse)(nil),          // 11: fairlead.admin.v1.ResumeAccountResponse
-	(*ResyncAccountRequest)(nil),           // 12: fairlead.admin.v1.ResyncAccountRequest
-	(*ResyncAccountResponse)(nil),          // 13: fairlead.admin.v1.ResyncAccountResponse
-	(*ResyncedGroup)(nil),                  // 14: fairlead.admin.v1.ResyncedGroup
-	(*CreateTokenRequest)(nil),             // 15: fairlead.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),            // 16: fairlead.admin.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),              // 17: fairlead.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),             // 18: fairlead.admin.v1.ListTokensResponse
-	(*Token)(nil),                          // 19: fairlead.admin.v1.Token
-	(*RevokeTokenRequest)(nil),             // 20: fairlead.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),            // 21: fairlead.admin.v1.RevokeTokenResponse
-	(*ExecuteRequest)(nil),                 // 22: fairlead.admin.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),                // 23: fairlead.admin.v1.ExecuteResponse
-	(*ListAuditRequest)(nil),               // 24: fairlead.admin.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),              // 25: fairlead.admin.v1.ListAuditResponse
-	(*AuditEntry)(nil),                     // 26: fairlead.admin.v1.AuditEntry
-	(*RotateKeyRequest)(nil),               // 27: fairlead.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),              // 28: fairlead.admin.v1.RotateKeyResponse
-	(*ListOperationsRequest)(nil),          // 29: fairlead.admin.v1.ListOperationsRequest
-	(*ListOperationsResponse)(nil),         // 30: fairlead.admin.v1.ListOperationsResponse
-	(*Operation)(nil),                      // 31: fairlead.admin.v1.Operation
-	(*ListOperationsModesRequest)(nil),     // 32: fairlead.admin.v1.ListOperationsModesRequest
-	(*ListOperationsModesResponse)(nil),    // 33: fairlead.admin.v1.ListOperationsModesResponse
-	(*OperationsMode)(nil),                 // 34: fairlead.admin.v1.OperationsMode
-	(*SetOperationsModeRequest)(nil),       // 35: fairlead.admin.v1.SetOperationsModeRequest
-	(*SetOperationsModeResponse)(nil),      // 36: fairlead.admin.v1.SetOperationsModeResponse
-	(*IssuePluginCertificateRequest)(nil),  // 37: fairlead.admin.v1.IssuePluginCertificateRequest
-	(*IssuePluginCertificateResponse)(nil), // 38: fairlead.admin.v1.IssuePluginCertificateResponse
-	(*timestamppb.Timestamp)(nil),          // 39: google.protobuf.Timestamp
+	(*ListAgentsRequest)(nil),              // 3: fairlead.admin.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),             // 4: fairlead.admin.v1.ListAgentsResponse
+	(*Agent)(nil),                          // 5: fairlead.admin.v1.Agent
+	(*ListAccountsRequest)(nil),            // 6: fairlead.admin.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),           // 7: fairlead.admin.v1.ListAccountsResponse
+	(*Account)(nil),                        // 8: fairlead.admin.v1.Account
+	(*GetAccountRequest)(nil),              // 9: fairlead.admin.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),             // 10: fairlead.admin.v1.GetAccountResponse
+	(*Finding)(nil),                        // 11: fairlead.admin.v1.Finding
+	(*DiagnoseRequest)(nil),                // 12: fairlead.admin.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),               // 13: fairlead.admin.v1.DiagnoseResponse
+	(*GetSupportRequest)(nil),              // 14: fairlead.admin.v1.GetSupportRequest
+	(*GetSupportResponse)(nil),             // 15: fairlead.admin.v1.GetSupportResponse
+	(*SupportFile)(nil),                    // 16: fairlead.admin.v1.SupportFile
+	(*SetLogLevelRequest)(nil),             // 17: fairlead.admin.v1.SetLogLevelRequest
+	(*SetLogLevelResponse)(nil),            // 18: fairlead.admin.v1.SetLogLevelResponse
+	(*PauseAccountRequest)(nil),            // 19: fairlead.admin.v1.PauseAccountRequest
+	(*PauseAccountResponse)(nil),           // 20: fairlead.admin.v1.PauseAccountResponse
+	(*RemoveAccountRequest)(nil),           // 21: fairlead.admin.v1.RemoveAccountRequest
+	(*RemoveAccountResponse)(nil),          // 22: fairlead.admin.v1.RemoveAccountResponse
+	(*ReleaseAccountRequest)(nil),          // 23: fairlead.admin.v1.ReleaseAccountRequest
+	(*ReleaseAccountResponse)(nil),         // 24: fairlead.admin.v1.ReleaseAccountResponse
+	(*ResumeAccountRequest)(nil),           // 25: fairlead.admin.v1.ResumeAccountRequest
+	(*ResumeAccountResponse)(nil),          // 26: fairlead.admin.v1.ResumeAccountResponse
+	(*ResyncAccountRequest)(nil),           // 27: fairlead.admin.v1.ResyncAccountRequest
+	(*ResyncAccountResponse)(nil),          // 28: fairlead.admin.v1.ResyncAccountResponse
+	(*ResyncedGroup)(nil),                  // 29: fairlead.admin.v1.ResyncedGroup
+	(*CreateTokenRequest)(nil),             // 30: fairlead.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),            // 31: fairlead.admin.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),              // 32: fairlead.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),             // 33: fairlead.admin.v1.ListTokensResponse
+	(*Token)(nil),                          // 34: fairlead.admin.v1.Token
+	(*RevokeTokenRequest)(nil),             // 35: fairlead.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),            // 36: fairlead.admin.v1.RevokeTokenResponse
+	(*ExecuteRequest)(nil),                 // 37: fairlead.admin.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),                // 38: fairlead.admin.v1.ExecuteResponse
+	(*ListAuditRequest)(nil),               // 39: fairlead.admin.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),              // 40: fairlead.admin.v1.ListAuditResponse
+	(*AuditEntry)(nil),                     // 41: fairlead.admin.v1.AuditEntry
+	(*RotateKeyRequest)(nil),               // 42: fairlead.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),              // 43: fairlead.admin.v1.RotateKeyResponse
+	(*ListOperationsRequest)(nil),          // 44: fairlead.admin.v1.ListOperationsRequest
+	(*ListOperationsResponse)(nil),         // 45: fairlead.admin.v1.ListOperationsResponse
+	(*Operation)(nil),                      // 46: fairlead.admin.v1.Operation
+	(*ListOperationsModesRequest)(nil),     // 47: fairlead.admin.v1.ListOperationsModesRequest
+	(*ListOperationsModesResponse)(nil),    // 48: fairlead.admin.v1.ListOperationsModesResponse
+	(*OperationsMode)(nil),                 // 49: fairlead.admin.v1.OperationsMode
+	(*SetOperationsModeRequest)(nil),       // 50: fairlead.admin.v1.SetOperationsModeRequest
+	(*SetOperationsModeResponse)(nil),      // 51: fairlead.admin.v1.SetOperationsModeResponse
+	(*IssuePluginCertificateRequest)(nil),  // 52: fairlead.admin.v1.IssuePluginCertificateRequest
+	(*IssuePluginCertificateResponse)(nil), // 53: fairlead.admin.v1.IssuePluginCertificateResponse
+	(*timestamppb.Timestamp)(nil),          // 54: google.protobuf.Timestamp
 }
 var file_fairlead_admin_v1_admin_proto_depIdxs = []int32{
-	39, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	54, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: fairlead.admin.v1.GetStatusResponse.sessions:type_name -> fairlead.admin.v1.Session
-	39, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
-	5,  // 3: fairlead.admin.v1.ListAccountsResponse.accounts:type_name -> fairlead.admin.v1.Account
-	39, // 4: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
-	14, // 5: fairlead.admin.v1.ResyncAccountResponse.groups:type_name -> fairlead.admin.v1.ResyncedGroup
-	19, // 6: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
-	39, // 7: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	39, // 8: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	39, // 9: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
-	26, // 10: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
-	39, // 11: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	31, // 12: fairlead.admin.v1.ListOperationsResponse.operations:type_name -> fairlead.admin.v1.Operation
-	39, // 13: fairlead.admin.v1.Operation.received:type_name -> google.protobuf.Timestamp
-	39, // 14: fairlead.admin.v1.Operation.sent:type_name -> google.protobuf.Timestamp
-	39, // 15: fairlead.admin.v1.Operation.started:type_name -> google.protobuf.Timestamp
-	39, // 16: fairlead.admin.v1.Operation.finished:type_name -> google.protobuf.Timestamp
-	39, // 17: fairlead.admin.v1.Operation.answered:type_name -> google.protobuf.Timestamp
-	34, // 18: fairlead.admin.v1.ListOperationsModesResponse.modes:type_name -> fairlead.admin.v1.OperationsMode
-	39, // 19: fairlead.admin.v1.OperationsMode.since:type_name -> google.protobuf.Timestamp
-	0,  // 20: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
-	3,  // 21: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
-	6,  // 22: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
-	8,  // 23: fairlead.admin.v1.AdminService.ReleaseAccount:input_type -> fairlead.admin.v1.ReleaseAccountRequest
-	10, // 24: fairlead.admin.v1.AdminService.ResumeAccount:input_type -> fairlead.admin.v1.ResumeAccountRequest
-	12, // 25: fairlead.admin.v1.AdminService.ResyncAccount:input_type -> fairlead.admin.v1.ResyncAccountRequest
-	15, // 26: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
-	17, // 27: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
-	20, // 28: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
-	22, // 29: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
-	24, // 30: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
-	27, // 31: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
-	29, // 32: fairlead.admin.v1.AdminService.ListOperations:input_type -> fairlead.admin.v1.ListOperationsRequest
-	32, // 33: fairlead.admin.v1.AdminService.ListOperationsModes:input_type -> fairlead.admin.v1.ListOperationsModesRequest
-	35, // 34: fairlead.admin.v1.AdminService.SetOperationsMode:input_type -> fairlead.admin.v1.SetOperationsModeRequest
-	37, // 35: fairlead.admin.v1.AdminService.IssuePluginCertificate:input_type -> fairlead.admin.v1.IssuePluginCertificateRequest
-	1,  // 36: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
-	4,  // 37: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
-	7,  // 38: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
-	9,  // 39: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
-	11, // 40: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
-	13, // 41: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
-	16, // 42: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
-	18, // 43: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
-	21, // 44: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
-	23, // 45: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
-	25, // 46: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
-	28, // 47: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
-	30, // 48: fairlead.admin.v1.AdminService.ListOperations:output_type -> fairlead.admin.v1.ListOperationsResponse
-	33, // 49: fairlead.admin.v1.AdminService.ListOperationsModes:output_type -> fairlead.admin.v1.ListOperationsModesResponse
-	36, // 50: fairlead.admin.v1.AdminService.SetOperationsMode:output_type -> fairlead.admin.v1.SetOperationsModeResponse
-	38, // 51: fairlead.admin.v1.AdminService.IssuePluginCertificate:output_type -> fairlead.admin.v1.IssuePluginCertificateResponse
-	36, // [36:52] is the sub-list for method output_type
-	20, // [20:36] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	54, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
+	5,  // 3: fairlead.admin.v1.ListAgentsResponse.agents:type_name -> fairlead.admin.v1.Agent
+	54, // 4: fairlead.admin.v1.Agent.since:type_name -> google.protobuf.Timestamp
+	8,  // 5: fairlead.admin.v1.ListAccountsResponse.accounts:type_name -> fairlead.admin.v1.Account
+	54, // 6: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
+	54, // 7: fairlead.admin.v1.Account.since:type_name -> google.protobuf.Timestamp
+	8,  // 8: fairlead.admin.v1.GetAccountResponse.account:type_name -> fairlead.admin.v1.Account
+	11, // 9: fairlead.admin.v1.GetAccountResponse.findings:type_name -> fairlead.admin.v1.Finding
+	54, // 10: fairlead.admin.v1.Finding.since:type_name -> google.protobuf.Timestamp
+	11, // 11: fairlead.admin.v1.DiagnoseResponse.findings:type_name -> fairlead.admin.v1.Finding
+	54, // 12: fairlead.admin.v1.DiagnoseResponse.now:type_name -> google.protobuf.Timestamp
+	16, // 13: fairlead.admin.v1.GetSupportResponse.files:type_name -> fairlead.admin.v1.SupportFile
+	29, // 14: fairlead.admin.v1.ResyncAccountResponse.groups:type_name -> fairlead.admin.v1.ResyncedGroup
+	34, // 15: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
+	54, // 16: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	54, // 17: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	54, // 18: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
+	41, // 19: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
+	54, // 20: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	46, // 21: fairlead.admin.v1.ListOperationsResponse.operations:type_name -> fairlead.admin.v1.Operation
+	54, // 22: fairlead.admin.v1.Operation.received:type_name -> google.protobuf.Timestamp
+	54, // 23: fairlead.admin.v1.Operation.sent:type_name -> google.protobuf.Timestamp
+	54, // 24: fairlead.admin.v1.Operation.started:type_name -> google.protobuf.Timestamp
+	54, // 25: fairlead.admin.v1.Operation.finished:type_name -> google.protobuf.Timestamp
+	54, // 26: fairlead.admin.v1.Operation.answered:type_name -> google.protobuf.Timestamp
+	49, // 27: fairlead.admin.v1.ListOperationsModesResponse.modes:type_name -> fairlead.admin.v1.OperationsMode
+	54, // 28: fairlead.admin.v1.OperationsMode.since:type_name -> google.protobuf.Timestamp
+	0,  // 29: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
+	6,  // 30: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
+	9,  // 31: fairlead.admin.v1.AdminService.GetAccount:input_type -> fairlead.admin.v1.GetAccountRequest
+	3,  // 32: fairlead.admin.v1.AdminService.ListAgents:input_type -> fairlead.admin.v1.ListAgentsRequest
+	21, // 33: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
+	23, // 34: fairlead.admin.v1.AdminService.ReleaseAccount:input_type -> fairlead.admin.v1.ReleaseAccountRequest
+	19, // 35: fairlead.admin.v1.AdminService.PauseAccount:input_type -> fairlead.admin.v1.PauseAccountRequest
+	25, // 36: fairlead.admin.v1.AdminService.ResumeAccount:input_type -> fairlead.admin.v1.ResumeAccountRequest
+	27, // 37: fairlead.admin.v1.AdminService.ResyncAccount:input_type -> fairlead.admin.v1.ResyncAccountRequest
+	30, // 38: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
+	32, // 39: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
+	35, // 40: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
+	37, // 41: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
+	39, // 42: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
+	42, // 43: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
+	44, // 44: fairlead.admin.v1.AdminService.ListOperations:input_type -> fairlead.admin.v1.ListOperationsRequest
+	47, // 45: fairlead.admin.v1.AdminService.ListOperationsModes:input_type -> fairlead.admin.v1.ListOperationsModesRequest
+	50, // 46: fairlead.admin.v1.AdminService.SetOperationsMode:input_type -> fairlead.admin.v1.SetOperationsModeRequest
+	52, // 47: fairlead.admin.v1.AdminService.IssuePluginCertificate:input_type -> fairlead.admin.v1.IssuePluginCertificateRequest
+	12, // 48: fairlead.admin.v1.AdminService.Diagnose:input_type -> fairlead.admin.v1.DiagnoseRequest
+	14, // 49: fairlead.admin.v1.AdminService.GetSupport:input_type -> fairlead.admin.v1.GetSupportRequest
+	17, // 50: fairlead.admin.v1.AdminService.SetLogLevel:input_type -> fairlead.admin.v1.SetLogLevelRequest
+	1,  // 51: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
+	7,  // 52: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
+	10, // 53: fairlead.admin.v1.AdminService.GetAccount:output_type -> fairlead.admin.v1.GetAccountResponse
+	4,  // 54: fairlead.admin.v1.AdminService.ListAgents:output_type -> fairlead.admin.v1.ListAgentsResponse
+	22, // 55: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
+	24, // 56: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
+	20, // 57: fairlead.admin.v1.AdminService.PauseAccount:output_type -> fairlead.admin.v1.PauseAccountResponse
+	26, // 58: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
+	28, // 59: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
+	31, // 60: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
+	33, // 61: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
+	36, // 62: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
+	38, // 63: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
+	40, // 64: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
+	43, // 65: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
+	45, // 66: fairlead.admin.v1.AdminService.ListOperations:output_type -> fairlead.admin.v1.ListOperationsResponse
+	48, // 67: fairlead.admin.v1.AdminService.ListOperationsModes:output_type -> fairlead.admin.v1.ListOperationsModesResponse
+	51, // 68: fairlead.admin.v1.AdminService.SetOperationsMode:output_type -> fairlead.admin.v1.SetOperationsModeResponse
+	53, // 69: fairlead.admin.v1.AdminService.IssuePluginCertificate:output_type -> fairlead.admin.v1.IssuePluginCertificateResponse
+	13, // 70: fairlead.admin.v1.AdminService.Diagnose:output_type -> fairlead.admin.v1.DiagnoseResponse
+	15, // 71: fairlead.admin.v1.AdminService.GetSupport:output_type -> fairlead.admin.v1.GetSupportResponse
+	18, // 72: fairlead.admin.v1.AdminService.SetLogLevel:output_type -> fairlead.admin.v1.SetLogLevelResponse
+	51, // [51:73] is the sub-list for method output_type
+	29, // [29:51] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_admin_v1_admin_proto_init() }
@@ -2845,7 +3812,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 	if File_fairlead_admin_v1_admin_proto != nil {
 		return
 	}
-	file_fairlead_admin_v1_admin_proto_msgTypes[23].OneofWrappers = []any{
+	file_fairlead_admin_v1_admin_proto_msgTypes[38].OneofWrappers = []any{
 		(*ExecuteResponse_Stdout)(nil),
 		(*ExecuteResponse_Stderr)(nil),
 		(*ExecuteResponse_ExitCode)(nil),
@@ -2856,7 +3823,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_admin_v1_admin_proto_rawDesc), len(file_fairlead_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -801,10 +801,12 @@ type Agent struct {
 	// Random, new for each start of the process: decides whether a session continues an earlier one.
 	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
 	// Stable name shown to people; replicas share the group.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Group         string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
-	Version       string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
-	Zone          string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	Name    string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Group   string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
+	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	Zone    string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	// What it can do, as its Hello says; the bridge fills it in.
+	Capability    uint32 `protobuf:"varint,6,opt,name=capability,proto3" json:"capability,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -872,6 +874,13 @@ func (x *Agent) GetZone() string {
 		return x.Zone
 	}
 	return ""
+}
+
+func (x *Agent) GetCapability() uint32 {
+	if x != nil {
+		return x.Capability
+	}
+	return 0
 }
 
 // Resume says what a process had attached before it lost its session.
@@ -5462,13 +5471,16 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"catsFormat\x12-\n" +
 	"\x05agent\x18\x04 \x01(\v2\x17.fairlead.link.v1.AgentR\x05agent\x125\n" +
 	"\baccounts\x18\x05 \x03(\v2\x19.fairlead.link.v1.AccountR\baccounts\x122\n" +
-	"\aresumes\x18\x06 \x03(\v2\x18.fairlead.link.v1.ResumeR\aresumes\"{\n" +
+	"\aresumes\x18\x06 \x03(\v2\x18.fairlead.link.v1.ResumeR\aresumes\"\x9b\x01\n" +
 	"\x05Agent\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
 	"\x05group\x18\x03 \x01(\tR\x05group\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x12\n" +
-	"\x04zone\x18\x05 \x01(\tR\x04zone\"8\n" +
+	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x1e\n" +
+	"\n" +
+	"capability\x18\x06 \x01(\rR\n" +
+	"capability\"8\n" +
 	"\x06Resume\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd4\x06\n" +

@@ -40,12 +40,19 @@ const (
 	// AdminServiceListAccountsProcedure is the fully-qualified name of the AdminService's ListAccounts
 	// RPC.
 	AdminServiceListAccountsProcedure = "/fairlead.admin.v1.AdminService/ListAccounts"
+	// AdminServiceGetAccountProcedure is the fully-qualified name of the AdminService's GetAccount RPC.
+	AdminServiceGetAccountProcedure = "/fairlead.admin.v1.AdminService/GetAccount"
+	// AdminServiceListAgentsProcedure is the fully-qualified name of the AdminService's ListAgents RPC.
+	AdminServiceListAgentsProcedure = "/fairlead.admin.v1.AdminService/ListAgents"
 	// AdminServiceRemoveAccountProcedure is the fully-qualified name of the AdminService's
 	// RemoveAccount RPC.
 	AdminServiceRemoveAccountProcedure = "/fairlead.admin.v1.AdminService/RemoveAccount"
 	// AdminServiceReleaseAccountProcedure is the fully-qualified name of the AdminService's
 	// ReleaseAccount RPC.
 	AdminServiceReleaseAccountProcedure = "/fairlead.admin.v1.AdminService/ReleaseAccount"
+	// AdminServicePauseAccountProcedure is the fully-qualified name of the AdminService's PauseAccount
+	// RPC.
+	AdminServicePauseAccountProcedure = "/fairlead.admin.v1.AdminService/PauseAccount"
 	// AdminServiceResumeAccountProcedure is the fully-qualified name of the AdminService's
 	// ResumeAccount RPC.
 	AdminServiceResumeAccountProcedure = "/fairlead.admin.v1.AdminService/ResumeAccount"
@@ -78,6 +85,13 @@ const (
 	// AdminServiceIssuePluginCertificateProcedure is the fully-qualified name of the AdminService's
 	// IssuePluginCertificate RPC.
 	AdminServiceIssuePluginCertificateProcedure = "/fairlead.admin.v1.AdminService/IssuePluginCertificate"
+	// AdminServiceDiagnoseProcedure is the fully-qualified name of the AdminService's Diagnose RPC.
+	AdminServiceDiagnoseProcedure = "/fairlead.admin.v1.AdminService/Diagnose"
+	// AdminServiceGetSupportProcedure is the fully-qualified name of the AdminService's GetSupport RPC.
+	AdminServiceGetSupportProcedure = "/fairlead.admin.v1.AdminService/GetSupport"
+	// AdminServiceSetLogLevelProcedure is the fully-qualified name of the AdminService's SetLogLevel
+	// RPC.
+	AdminServiceSetLogLevelProcedure = "/fairlead.admin.v1.AdminService/SetLogLevel"
 )
 
 // AdminServiceClient is a client for the fairlead.admin.v1.AdminService service.
@@ -86,12 +100,18 @@ type AdminServiceClient interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	// ListAccounts lists all accounts, sorted by name.
 	ListAccounts(context.Context, *connect.Request[v1.ListAccountsRequest]) (*connect.Response[v1.ListAccountsResponse], error)
+	// GetAccount tells of one account how it is, since when, why, and what to do.
+	GetAccount(context.Context, *connect.Request[v1.GetAccountRequest]) (*connect.Response[v1.GetAccountResponse], error)
+	// ListAgents lists the agents of all bridges, and those that this bridge turned away because they are too old.
+	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
 	// RemoveAccount takes an account out: its rows, links and definition. An agent that still declares it brings it back.
 	RemoveAccount(context.Context, *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error)
 	// ReleaseAccount hands an account back to Clouddriver's own polling: everything that is cached of it goes, then it leaves the list of
 	// accounts. Agents that declare it are refused until ResumeAccount.
 	ReleaseAccount(context.Context, *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error)
-	// ResumeAccount takes a released account back: the agent that declares it caches it again.
+	// PauseAccount lets nobody write what is cached of an account: rows stay as they are, operations go on. It ends with ResumeAccount.
+	PauseAccount(context.Context, *connect.Request[v1.PauseAccountRequest]) (*connect.Response[v1.PauseAccountResponse], error)
+	// ResumeAccount takes a released account back, or ends its pause: the agent that declares it caches it again.
 	ResumeAccount(context.Context, *connect.Request[v1.ResumeAccountRequest]) (*connect.Response[v1.ResumeAccountResponse], error)
 	// ResyncAccount compares what is cached of an account with its agent's records, the stored bodies included, and answers when all of it
 	// agrees or was given up. The agent's session must be at this bridge.
@@ -116,6 +136,12 @@ type AdminServiceClient interface {
 	// IssuePluginCertificate makes a client certificate for Clouddriver's plugin, where it calls the bridge over a network (plugin.mutualTLS). It is listed
 	// among the tokens, with the role "plugin", and RevokeToken ends it. It needs an operator.
 	IssuePluginCertificate(context.Context, *connect.Request[v1.IssuePluginCertificateRequest]) (*connect.Response[v1.IssuePluginCertificateResponse], error)
+	// Diagnose looks for known faults from where this bridge is: its configuration, its database, its certificates, the plugin, agents.
+	Diagnose(context.Context, *connect.Request[v1.DiagnoseRequest]) (*connect.Response[v1.DiagnoseResponse], error)
+	// GetSupport returns what helps somebody else to understand this bridge, without secrets. It needs an operator.
+	GetSupport(context.Context, *connect.Request[v1.GetSupportRequest]) (*connect.Response[v1.GetSupportResponse], error)
+	// SetLogLevel changes how much this bridge logs until it starts again. It needs an operator.
+	SetLogLevel(context.Context, *connect.Request[v1.SetLogLevelRequest]) (*connect.Response[v1.SetLogLevelResponse], error)
 }
 
 // NewAdminServiceClient constructs a client for the fairlead.admin.v1.AdminService service. By
@@ -141,6 +167,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ListAccounts")),
 			connect.WithClientOptions(opts...),
 		),
+		getAccount: connect.NewClient[v1.GetAccountRequest, v1.GetAccountResponse](
+			httpClient,
+			baseURL+AdminServiceGetAccountProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetAccount")),
+			connect.WithClientOptions(opts...),
+		),
+		listAgents: connect.NewClient[v1.ListAgentsRequest, v1.ListAgentsResponse](
+			httpClient,
+			baseURL+AdminServiceListAgentsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListAgents")),
+			connect.WithClientOptions(opts...),
+		),
 		removeAccount: connect.NewClient[v1.RemoveAccountRequest, v1.RemoveAccountResponse](
 			httpClient,
 			baseURL+AdminServiceRemoveAccountProcedure,
@@ -151,6 +189,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AdminServiceReleaseAccountProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("ReleaseAccount")),
+			connect.WithClientOptions(opts...),
+		),
+		pauseAccount: connect.NewClient[v1.PauseAccountRequest, v1.PauseAccountResponse](
+			httpClient,
+			baseURL+AdminServicePauseAccountProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("PauseAccount")),
 			connect.WithClientOptions(opts...),
 		),
 		resumeAccount: connect.NewClient[v1.ResumeAccountRequest, v1.ResumeAccountResponse](
@@ -225,6 +269,24 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("IssuePluginCertificate")),
 			connect.WithClientOptions(opts...),
 		),
+		diagnose: connect.NewClient[v1.DiagnoseRequest, v1.DiagnoseResponse](
+			httpClient,
+			baseURL+AdminServiceDiagnoseProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Diagnose")),
+			connect.WithClientOptions(opts...),
+		),
+		getSupport: connect.NewClient[v1.GetSupportRequest, v1.GetSupportResponse](
+			httpClient,
+			baseURL+AdminServiceGetSupportProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetSupport")),
+			connect.WithClientOptions(opts...),
+		),
+		setLogLevel: connect.NewClient[v1.SetLogLevelRequest, v1.SetLogLevelResponse](
+			httpClient,
+			baseURL+AdminServiceSetLogLevelProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("SetLogLevel")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -232,8 +294,11 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 type adminServiceClient struct {
 	getStatus              *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	listAccounts           *connect.Client[v1.ListAccountsRequest, v1.ListAccountsResponse]
+	getAccount             *connect.Client[v1.GetAccountRequest, v1.GetAccountResponse]
+	listAgents             *connect.Client[v1.ListAgentsRequest, v1.ListAgentsResponse]
 	removeAccount          *connect.Client[v1.RemoveAccountRequest, v1.RemoveAccountResponse]
 	releaseAccount         *connect.Client[v1.ReleaseAccountRequest, v1.ReleaseAccountResponse]
+	pauseAccount           *connect.Client[v1.PauseAccountRequest, v1.PauseAccountResponse]
 	resumeAccount          *connect.Client[v1.ResumeAccountRequest, v1.ResumeAccountResponse]
 	resyncAccount          *connect.Client[v1.ResyncAccountRequest, v1.ResyncAccountResponse]
 	createToken            *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
@@ -246,6 +311,9 @@ type adminServiceClient struct {
 	listOperationsModes    *connect.Client[v1.ListOperationsModesRequest, v1.ListOperationsModesResponse]
 	setOperationsMode      *connect.Client[v1.SetOperationsModeRequest, v1.SetOperationsModeResponse]
 	issuePluginCertificate *connect.Client[v1.IssuePluginCertificateRequest, v1.IssuePluginCertificateResponse]
+	diagnose               *connect.Client[v1.DiagnoseRequest, v1.DiagnoseResponse]
+	getSupport             *connect.Client[v1.GetSupportRequest, v1.GetSupportResponse]
+	setLogLevel            *connect.Client[v1.SetLogLevelRequest, v1.SetLogLevelResponse]
 }
 
 // GetStatus calls fairlead.admin.v1.AdminService.GetStatus.
@@ -258,6 +326,16 @@ func (c *adminServiceClient) ListAccounts(ctx context.Context, req *connect.Requ
 	return c.listAccounts.CallUnary(ctx, req)
 }
 
+// GetAccount calls fairlead.admin.v1.AdminService.GetAccount.
+func (c *adminServiceClient) GetAccount(ctx context.Context, req *connect.Request[v1.GetAccountRequest]) (*connect.Response[v1.GetAccountResponse], error) {
+	return c.getAccount.CallUnary(ctx, req)
+}
+
+// ListAgents calls fairlead.admin.v1.AdminService.ListAgents.
+func (c *adminServiceClient) ListAgents(ctx context.Context, req *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error) {
+	return c.listAgents.CallUnary(ctx, req)
+}
+
 // RemoveAccount calls fairlead.admin.v1.AdminService.RemoveAccount.
 func (c *adminServiceClient) RemoveAccount(ctx context.Context, req *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error) {
 	return c.removeAccount.CallUnary(ctx, req)
@@ -266,6 +344,11 @@ func (c *adminServiceClient) RemoveAccount(ctx context.Context, req *connect.Req
 // ReleaseAccount calls fairlead.admin.v1.AdminService.ReleaseAccount.
 func (c *adminServiceClient) ReleaseAccount(ctx context.Context, req *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error) {
 	return c.releaseAccount.CallUnary(ctx, req)
+}
+
+// PauseAccount calls fairlead.admin.v1.AdminService.PauseAccount.
+func (c *adminServiceClient) PauseAccount(ctx context.Context, req *connect.Request[v1.PauseAccountRequest]) (*connect.Response[v1.PauseAccountResponse], error) {
+	return c.pauseAccount.CallUnary(ctx, req)
 }
 
 // ResumeAccount calls fairlead.admin.v1.AdminService.ResumeAccount.
@@ -328,18 +411,39 @@ func (c *adminServiceClient) IssuePluginCertificate(ctx context.Context, req *co
 	return c.issuePluginCertificate.CallUnary(ctx, req)
 }
 
+// Diagnose calls fairlead.admin.v1.AdminService.Diagnose.
+func (c *adminServiceClient) Diagnose(ctx context.Context, req *connect.Request[v1.DiagnoseRequest]) (*connect.Response[v1.DiagnoseResponse], error) {
+	return c.diagnose.CallUnary(ctx, req)
+}
+
+// GetSupport calls fairlead.admin.v1.AdminService.GetSupport.
+func (c *adminServiceClient) GetSupport(ctx context.Context, req *connect.Request[v1.GetSupportRequest]) (*connect.Response[v1.GetSupportResponse], error) {
+	return c.getSupport.CallUnary(ctx, req)
+}
+
+// SetLogLevel calls fairlead.admin.v1.AdminService.SetLogLevel.
+func (c *adminServiceClient) SetLogLevel(ctx context.Context, req *connect.Request[v1.SetLogLevelRequest]) (*connect.Response[v1.SetLogLevelResponse], error) {
+	return c.setLogLevel.CallUnary(ctx, req)
+}
+
 // AdminServiceHandler is an implementation of the fairlead.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// GetStatus tells how this bridge is.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	// ListAccounts lists all accounts, sorted by name.
 	ListAccounts(context.Context, *connect.Request[v1.ListAccountsRequest]) (*connect.Response[v1.ListAccountsResponse], error)
+	// GetAccount tells of one account how it is, since when, why, and what to do.
+	GetAccount(context.Context, *connect.Request[v1.GetAccountRequest]) (*connect.Response[v1.GetAccountResponse], error)
+	// ListAgents lists the agents of all bridges, and those that this bridge turned away because they are too old.
+	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
 	// RemoveAccount takes an account out: its rows, links and definition. An agent that still declares it brings it back.
 	RemoveAccount(context.Context, *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error)
 	// ReleaseAccount hands an account back to Clouddriver's own polling: everything that is cached of it goes, then it leaves the list of
 	// accounts. Agents that declare it are refused until ResumeAccount.
 	ReleaseAccount(context.Context, *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error)
-	// ResumeAccount takes a released account back: the agent that declares it caches it again.
+	// PauseAccount lets nobody write what is cached of an account: rows stay as they are, operations go on. It ends with ResumeAccount.
+	PauseAccount(context.Context, *connect.Request[v1.PauseAccountRequest]) (*connect.Response[v1.PauseAccountResponse], error)
+	// ResumeAccount takes a released account back, or ends its pause: the agent that declares it caches it again.
 	ResumeAccount(context.Context, *connect.Request[v1.ResumeAccountRequest]) (*connect.Response[v1.ResumeAccountResponse], error)
 	// ResyncAccount compares what is cached of an account with its agent's records, the stored bodies included, and answers when all of it
 	// agrees or was given up. The agent's session must be at this bridge.
@@ -364,6 +468,12 @@ type AdminServiceHandler interface {
 	// IssuePluginCertificate makes a client certificate for Clouddriver's plugin, where it calls the bridge over a network (plugin.mutualTLS). It is listed
 	// among the tokens, with the role "plugin", and RevokeToken ends it. It needs an operator.
 	IssuePluginCertificate(context.Context, *connect.Request[v1.IssuePluginCertificateRequest]) (*connect.Response[v1.IssuePluginCertificateResponse], error)
+	// Diagnose looks for known faults from where this bridge is: its configuration, its database, its certificates, the plugin, agents.
+	Diagnose(context.Context, *connect.Request[v1.DiagnoseRequest]) (*connect.Response[v1.DiagnoseResponse], error)
+	// GetSupport returns what helps somebody else to understand this bridge, without secrets. It needs an operator.
+	GetSupport(context.Context, *connect.Request[v1.GetSupportRequest]) (*connect.Response[v1.GetSupportResponse], error)
+	// SetLogLevel changes how much this bridge logs until it starts again. It needs an operator.
+	SetLogLevel(context.Context, *connect.Request[v1.SetLogLevelRequest]) (*connect.Response[v1.SetLogLevelResponse], error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -385,6 +495,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ListAccounts")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceGetAccountHandler := connect.NewUnaryHandler(
+		AdminServiceGetAccountProcedure,
+		svc.GetAccount,
+		connect.WithSchema(adminServiceMethods.ByName("GetAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListAgentsHandler := connect.NewUnaryHandler(
+		AdminServiceListAgentsProcedure,
+		svc.ListAgents,
+		connect.WithSchema(adminServiceMethods.ByName("ListAgents")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceRemoveAccountHandler := connect.NewUnaryHandler(
 		AdminServiceRemoveAccountProcedure,
 		svc.RemoveAccount,
@@ -395,6 +517,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		AdminServiceReleaseAccountProcedure,
 		svc.ReleaseAccount,
 		connect.WithSchema(adminServiceMethods.ByName("ReleaseAccount")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServicePauseAccountHandler := connect.NewUnaryHandler(
+		AdminServicePauseAccountProcedure,
+		svc.PauseAccount,
+		connect.WithSchema(adminServiceMethods.ByName("PauseAccount")),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceResumeAccountHandler := connect.NewUnaryHandler(
@@ -469,16 +597,40 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("IssuePluginCertificate")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceDiagnoseHandler := connect.NewUnaryHandler(
+		AdminServiceDiagnoseProcedure,
+		svc.Diagnose,
+		connect.WithSchema(adminServiceMethods.ByName("Diagnose")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceGetSupportHandler := connect.NewUnaryHandler(
+		AdminServiceGetSupportProcedure,
+		svc.GetSupport,
+		connect.WithSchema(adminServiceMethods.ByName("GetSupport")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceSetLogLevelHandler := connect.NewUnaryHandler(
+		AdminServiceSetLogLevelProcedure,
+		svc.SetLogLevel,
+		connect.WithSchema(adminServiceMethods.ByName("SetLogLevel")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/fairlead.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
 		case AdminServiceListAccountsProcedure:
 			adminServiceListAccountsHandler.ServeHTTP(w, r)
+		case AdminServiceGetAccountProcedure:
+			adminServiceGetAccountHandler.ServeHTTP(w, r)
+		case AdminServiceListAgentsProcedure:
+			adminServiceListAgentsHandler.ServeHTTP(w, r)
 		case AdminServiceRemoveAccountProcedure:
 			adminServiceRemoveAccountHandler.ServeHTTP(w, r)
 		case AdminServiceReleaseAccountProcedure:
 			adminServiceReleaseAccountHandler.ServeHTTP(w, r)
+		case AdminServicePauseAccountProcedure:
+			adminServicePauseAccountHandler.ServeHTTP(w, r)
 		case AdminServiceResumeAccountProcedure:
 			adminServiceResumeAccountHandler.ServeHTTP(w, r)
 		case AdminServiceResyncAccountProcedure:
@@ -503,6 +655,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceSetOperationsModeHandler.ServeHTTP(w, r)
 		case AdminServiceIssuePluginCertificateProcedure:
 			adminServiceIssuePluginCertificateHandler.ServeHTTP(w, r)
+		case AdminServiceDiagnoseProcedure:
+			adminServiceDiagnoseHandler.ServeHTTP(w, r)
+		case AdminServiceGetSupportProcedure:
+			adminServiceGetSupportHandler.ServeHTTP(w, r)
+		case AdminServiceSetLogLevelProcedure:
+			adminServiceSetLogLevelHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -520,12 +678,24 @@ func (UnimplementedAdminServiceHandler) ListAccounts(context.Context, *connect.R
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ListAccounts is not implemented"))
 }
 
+func (UnimplementedAdminServiceHandler) GetAccount(context.Context, *connect.Request[v1.GetAccountRequest]) (*connect.Response[v1.GetAccountResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.GetAccount is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ListAgents is not implemented"))
+}
+
 func (UnimplementedAdminServiceHandler) RemoveAccount(context.Context, *connect.Request[v1.RemoveAccountRequest]) (*connect.Response[v1.RemoveAccountResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.RemoveAccount is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) ReleaseAccount(context.Context, *connect.Request[v1.ReleaseAccountRequest]) (*connect.Response[v1.ReleaseAccountResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ReleaseAccount is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) PauseAccount(context.Context, *connect.Request[v1.PauseAccountRequest]) (*connect.Response[v1.PauseAccountResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.PauseAccount is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) ResumeAccount(context.Context, *connect.Request[v1.ResumeAccountRequest]) (*connect.Response[v1.ResumeAccountResponse], error) {
@@ -574,4 +744,16 @@ func (UnimplementedAdminServiceHandler) SetOperationsMode(context.Context, *conn
 
 func (UnimplementedAdminServiceHandler) IssuePluginCertificate(context.Context, *connect.Request[v1.IssuePluginCertificateRequest]) (*connect.Response[v1.IssuePluginCertificateResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.IssuePluginCertificate is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Diagnose(context.Context, *connect.Request[v1.DiagnoseRequest]) (*connect.Response[v1.DiagnoseResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.Diagnose is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) GetSupport(context.Context, *connect.Request[v1.GetSupportRequest]) (*connect.Response[v1.GetSupportResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.GetSupport is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) SetLogLevel(context.Context, *connect.Request[v1.SetLogLevelRequest]) (*connect.Response[v1.SetLogLevelResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.SetLogLevel is not implemented"))
 }

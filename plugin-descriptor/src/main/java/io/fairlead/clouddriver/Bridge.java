@@ -38,6 +38,8 @@ final class Bridge {
   /** How often the certificates' files are looked at, at most. */
   private static final Duration LOOK_EVERY = Duration.ofSeconds(1);
   private static final Logger log = LoggerFactory.getLogger(Bridge.class);
+  // Tells the bridge which version calls, "null" outside the jar.
+  private static final String AGENT = "fairlead-plugin/" + Bridge.class.getPackage().getImplementationVersion();
 
   static final ObjectMapper JSON = new ObjectMapper();
 
@@ -118,6 +120,7 @@ final class Bridge {
       HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(settings.bridge + SERVICE + method))
           .timeout(timeout)
           .header("Content-Type", type)
+          .header("User-Agent", AGENT)
           .header("Connect-Protocol-Version", "1")
           .POST(HttpRequest.BodyPublishers.ofByteArray(content));
       if (!https) {
