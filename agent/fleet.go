@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/secrets"
 	"github.com/fairlead/fairlead/agent/internal/session"
 	"github.com/fairlead/fairlead/proto/cats"
+	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
 // fleet is the accounts that the agent serves. It follows the configuration, and for each account its credentials, and tells the session.
@@ -67,6 +68,10 @@ type member struct {
 	stale bool
 	// problem of the present credentials that only using them showed.
 	problem string
+	// told is what the bridge's configuration says about the account; nil: nothing yet. level is what it says about its log.
+	told  *linkv1.AccountSettings
+	level *ownLevel
+	log   *slog.Logger
 }
 
 // settings are what all accounts share.
@@ -102,7 +107,8 @@ func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
 			m.stopFollowing()
 			was := m
 			m = f.join(account)
-			m.served, m.cluster, m.stale = was.served, was.cluster, was.cluster != nil
+			m.served, m.cluster, m.stale, m.told = was.served, was.cluster, was.cluster != nil, was.told
+			m.level.set(m.told.GetLogLevel())
 			fresh = append(fresh, m)
 		case !sameWatch(m.account, account):
 			m.account = account
@@ -188,9 +194,31 @@ func (f *fleet) refuse(cfg *config.Config, next map[string]*member) {
 // join makes a member. The lock is held.
 func (f *fleet) join(account config.Account) *member {
 	spec := credentials.Spec{InCluster: account.ServiceAccount, File: account.KubeconfigFile, Secret: account.KubeconfigSecret, Context: account.Context}
-	return &member{account: account, keeper: credentials.New(account.Name, spec, credentials.Options{
-		Policy: credentials.Policy{ExecPlugins: f.settings.execPlugins, Cloud: f.clouds}, Secrets: f.reader, Refresh: f.settings.refresh, Log: f.log,
+	level := &ownLevel{}
+	log := level.of(f.log)
+	return &member{account: account, level: level, log: log, keeper: credentials.New(account.Name, spec, credentials.Options{
+		Policy: credentials.Policy{ExecPlugins: f.settings.execPlugins, Cloud: f.clouds}, Secrets: f.reader, Refresh: f.settings.refresh, Log: log,
 	})}
+}
+
+// configure takes what the bridge says about serving an account.
+func (f *fleet) configure(account string, told *linkv1.AccountSettings) {
+	f.mu.Lock()
+	m := f.members[account]
+	if m == nil || proto.Equal(m.told, told) {
+		f.mu.Unlock()
+		return
+	}
+	news := m.told != nil || !proto.Equal(told, &linkv1.AccountSettings{})
+	m.told = told
+	m.level.set(told.GetLogLevel())
+	if m.cluster != nil {
+		m.cluster.Limit(told)
+	}
+	f.mu.Unlock()
+	if news {
+		f.log.Info("the bridge's configuration gives the account other settings", "account", account, "settings", told.String())
+	}
 }
 
 func (m *member) stopFollowing() {
@@ -258,17 +286,20 @@ func (f *fleet) renew(m *member, access *credentials.Access) {
 // rebuild gives a member another cluster, which starts anew. The lock is held.
 func (f *fleet) rebuild(m *member, access *credentials.Access) {
 	a := m.account
-	c, err := cluster.New(a, cluster.Options{Log: f.log, Access: access, Refused: m.keeper.Poke, Shared: f.shared, NoProxy: f.settings.noProxy,
+	c, err := cluster.New(a, cluster.Options{Log: m.log, Access: access, Refused: m.keeper.Poke, Shared: f.shared, NoProxy: f.settings.noProxy,
 		RequestTimeout: f.settings.timeout, UserAgent: "fairlead-agent/" + f.version})
 	if err != nil {
 		f.complain(m, err)
 		return
 	}
+	c.Limit(m.told)
 	m.cluster, m.stale, m.problem = c, false, ""
 	m.served = &session.Account{
-		Records:  cats.NewInventory(a.Name, cats.Options{OnlySpinnakerManaged: a.OnlySpinnakerManaged, AllApplicationRelationships: a.CacheAllApplicationRelationships}),
-		Cluster:  c,
-		Executor: execute.New(c, execute.Options{Log: f.log, Schemas: f.schemas, ServerSide: f.settings.serverSide}),
+		Records:   cats.NewInventory(a.Name, cats.Options{OnlySpinnakerManaged: a.OnlySpinnakerManaged, AllApplicationRelationships: a.CacheAllApplicationRelationships}),
+		Cluster:   c,
+		Executor:  execute.New(c, execute.Options{Log: m.log, Schemas: f.schemas, ServerSide: f.settings.serverSide}),
+		Log:       m.log,
+		Configure: func(told *linkv1.AccountSettings) { f.configure(a.Name, told) },
 	}
 	m.declare()
 }

@@ -63,6 +63,8 @@ type Bridge struct {
 	// The authority, once it has been read, and the certificates that it makes for this bridge: for agents, and for a plugin that calls over a network.
 	authority         atomic.Pointer[identity.Authority]
 	own, ownForPlugin atomic.Pointer[func() (*tls.Certificate, error)]
+	// What the configuration says about accounts; it changes with the file.
+	policies atomic.Pointer[policies]
 	// Set when the first start-up is complete; it stays set.
 	ready  atomic.Bool
 	health health
@@ -72,6 +74,7 @@ type Bridge struct {
 // made. It connects to nothing and starts nothing.
 func New(cfg *config.Config, version string, log *slog.Logger) (*Bridge, error) {
 	b := &Bridge{cfg: cfg, log: log, version: version, started: time.Now(), metrics: prometheus.NewRegistry()}
+	b.policies.Store(policiesOf(cfg))
 	var err error
 	if b.key, err = identity.ReadKey(cfg.KeyFile); err != nil {
 		return nil, err
@@ -109,7 +112,7 @@ func (b *Bridge) build() error {
 	b.registry = accounts.New(accounts.Options{
 		Store: b.store, Remover: b.cache, Bridge: cfg.Name, Version: b.version, Log: b.log, RemoveAfter: cfg.Accounts.RemoveAfter,
 		ApplicationsTable: cats.TableName(cfg.Cache.TableNamespace, cats.Applications, false),
-		Policy:            func(account string) accounts.Policy { return policyOf(&cfg.Cache, account) },
+		Policy:            b.policy,
 		Leaving:           func(account string) { b.sessions.Removed(account) },
 	})
 	b.tokens = identity.NewTokens(b.store, b.log)
@@ -130,7 +133,7 @@ func (b *Bridge) build() error {
 		Heartbeat: cfg.Agents.Heartbeat, Age: ageOf(cfg.Agents.MaximumAge), CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
-		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Remote: b.pluginRemote(), Accounts: pluginAccounts{b.registry, &cfg.Cache}, Runner: b.runner, Status: b.pluginStatus,
+		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Remote: b.pluginRemote(), Accounts: pluginAccounts{b.registry, b.policy}, Runner: b.runner, Status: b.pluginStatus,
 		Metrics: b.metrics, Log: b.log,
 	})
 	if err != nil {

@@ -12,8 +12,29 @@ import (
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
-// policyOf is what the configuration says about caching an account.
-func policyOf(c *config.Cache, account string) accounts.Policy {
+// policies are the parts of the configuration that are followed while the bridge runs.
+type policies struct {
+	cache    config.Cache
+	accounts config.AccountPolicies
+}
+
+func policiesOf(c *config.Config) *policies {
+	return &policies{cache: config.Cache{Policies: c.Cache.Policies}, accounts: c.Accounts.Policies}
+}
+
+// of is what they say about an account.
+func (p *policies) of(account string) accounts.Policy {
+	policy := cachePolicyOf(&p.cache, account)
+	policy.Settings = &linkv1.AccountSettings{}
+	if s := p.accounts.Of(account, identity.Matches); s != nil {
+		policy.Settings = &linkv1.AccountSettings{LogLevel: s.LogLevel, RequestRate: s.Limits.RequestsPerSecond, RequestBurst: s.Limits.RequestBurst,
+			RequestsAtOnce: s.Limits.RequestsAtOnce, OperationsAtOnce: s.Limits.OperationsAtOnce,
+			InventoryRate: s.Limits.InventoryRequestsPerSecond, InventoryBurst: s.Limits.InventoryRequestBurst}
+	}
+	return policy
+}
+
+func cachePolicyOf(c *config.Cache, account string) accounts.Policy {
 	policy := accounts.Policy{Cache: &linkv1.CachePolicy{}}
 	p := c.Policy(account, identity.Matches)
 	if p == nil {
@@ -35,7 +56,7 @@ func policyOf(c *config.Cache, account string) accounts.Policy {
 // pluginAccounts is the registry as the plugin's endpoint sees it.
 type pluginAccounts struct {
 	registry *accounts.Registry
-	cache    *config.Cache
+	policy   func(account string) accounts.Policy
 }
 
 func (p pluginAccounts) List() (all []plugin.Account, complete bool) {
@@ -57,7 +78,7 @@ func (p pluginAccounts) Get(name string) (plugin.Account, bool) {
 
 func (p pluginAccounts) view(a accounts.Account) plugin.Account {
 	view := plugin.Account{Declared: a.Declared, Facts: a.Facts}
-	policy := policyOf(p.cache, a.Declared.GetName()).Cache
+	policy := p.policy(a.Declared.GetName()).Cache
 	for _, kind := range policy.GetKinds() {
 		view.Types = append(view.Types, cats.ParseType(kind))
 	}

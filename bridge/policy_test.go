@@ -11,9 +11,9 @@ import (
 )
 
 func TestThePluginNamesTheTypesThatAPolicyAddsSoThatTheirRowsAreNotTakenForOrphans(t *testing.T) {
-	p := pluginAccounts{cache: &config.Cache{Policies: []config.CachePolicy{
+	p := pluginAccounts{policy: (&policies{cache: config.Cache{Policies: []config.CachePolicy{
 		{Accounts: []string{"some"}, Kinds: []string{"cm", "crontab"}}, {Accounts: []string{"all"}, All: true},
-	}}}
+	}}}).of}
 	facts := &linkv1.Facts{CustomResources: []*linkv1.CustomResource{{KubernetesKind: "CronTab.stable.example.com"}, {KubernetesKind: "Other.example.com"}}}
 	for account, want := range map[string][]cats.Type{
 		"some": {"configMap", "CronTab.stable.example.com"}, "all": {"secret", "event", "CronTab.stable.example.com", "Other.example.com"}, "none": nil,

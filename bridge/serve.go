@@ -60,6 +60,7 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 	}
 	group.Go(func() error { return b.keepHouse(parts) })
 	group.Go(func() error { return b.sessions.Run(parts) })
+	group.Go(func() error { return b.followConfig(parts) })
 	group.Go(func() error { return b.awaitTemplates(parts) })
 	group.Go(func() error { return b.becomeReady(parts) })
 	group.Go(func() error {

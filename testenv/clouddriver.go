@@ -1,6 +1,8 @@
 package testenv
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,6 +31,8 @@ type clouddriverPart struct {
 	java, classPath         string
 	// configure has the last word on the configuration; may be nil.
 	configure func(config map[string]any)
+	// answers: its database has all tables, and its port answers.
+	answers *later[struct{}]
 }
 
 func (c *clouddriverPart) file(elements ...string) string {
@@ -36,6 +40,16 @@ func (c *clouddriverPart) file(elements ...string) string {
 }
 
 func (c *clouddriverPart) url() string { return "http://" + loopback(c.port) }
+
+// answering is an error until Clouddriver answers at all: some ten seconds later it says that it is healthy.
+func (c *clouddriverPart) answering(ctx context.Context) error {
+	err := (&REST{URL: c.url()}).Get(ctx, "/health", nil)
+	var status *StatusError
+	if errors.As(err, &status) {
+		return nil
+	}
+	return err
+}
 
 // config is clouddriver.yml: the Kubernetes provider on SQL and as little else as Clouddriver starts with.
 func (c *clouddriverPart) config() map[string]any {

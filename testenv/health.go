@@ -67,7 +67,7 @@ func probe(ctx context.Context, health string) error {
 
 // healthLimit is how long a part may take to become ready. Clouddriver needs a minute on a busy machine.
 func healthLimit(part string) time.Duration {
-	if part == "clouddriver" {
+	if strings.HasPrefix(part, "clouddriver") {
 		return 5 * time.Minute
 	}
 	return 2 * time.Minute

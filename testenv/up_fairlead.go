@@ -135,12 +135,22 @@ func (u *up) startClouddriver(ctx context.Context, c *clouddriverPart) error {
 	if err != nil {
 		return err
 	}
+	if first := u.clouddriv[0]; c != first {
+		// Clouddrivers that find an empty database make the same tables, and fail.
+		if _, err := first.answers.get(ctx); err != nil {
+			return err
+		}
+	}
 	u.progress.begin(name, "%s starts, half a minute on two cores", build.ClouddriverRelease(c.version))
 	p, err := u.start(ctx, spec)
 	if err != nil {
 		return err
 	}
 	u.env.Clouddrivers[c.n].PID = p.PID
+	if err := awaitPart(ctx, p, healthLimit(p.Name), c.answering); err != nil {
+		return err
+	}
+	c.answers.set(struct{}{})
 	if err := awaitHealth(ctx, p); err != nil {
 		return err
 	}

@@ -41,6 +41,13 @@ type Fetch struct {
 	Left int
 }
 
+// Configure tells the shell how to serve an account, as the bridge's configuration says; the settings are never nil. It comes with each
+// acceptance, mostly unchanged.
+type Configure struct {
+	Account  string
+	Settings *linkv1.AccountSettings
+}
+
 // CacheBy tells the shell what to cache of an account, as the bridge's configuration says. It comes with each acceptance, mostly unchanged.
 type CacheBy struct {
 	Account string
@@ -206,6 +213,7 @@ func (OpenStreams) action()     {}
 func (StartOperation) action()  {}
 func (CancelOperation) action() {}
 func (Fetch) action()           {}
+func (Configure) action()       {}
 func (CacheBy) action()         {}
 func (Committed) action()       {}
 func (Disconnect) action()      {}

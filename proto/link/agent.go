@@ -189,8 +189,9 @@ func (a *Agent) SetAccounts(now time.Time, served []Served, removed []string) {
 		a.order = append(a.order, acc)
 		a.removed = without(a.removed, name)
 	}
-	for _, acc := range before {
+	for name, acc := range before {
 		acc.leave(a)
+		a.ledger.limit(now, name, 0)
 	}
 	for _, name := range removed {
 		if a.accounts[name] == nil {

@@ -141,6 +141,12 @@ func (a *Agent) receiveVerdict(v *linkv1.AccountVerdict) {
 			policy = &linkv1.CachePolicy{} // of a bridge that does not know the field: its defaults
 		}
 		acc.cacheBy(a, policy)
+		settings := v.GetSettings()
+		if settings == nil {
+			settings = &linkv1.AccountSettings{}
+		}
+		a.ledger.limit(a.now, acc.name, int(settings.GetOperationsAtOnce()))
+		a.act(Configure{Account: acc.name, Settings: settings})
 		a.act(Note{What: NoteAccepted, Account: acc.name})
 		return
 	}

@@ -12,7 +12,9 @@ type bridgeAccount struct {
 	name             string
 	declared         *linkv1.Account
 	judged, accepted bool
-	facts            *linkv1.Facts
+	// verdict is the last that was sent.
+	verdict *linkv1.AccountVerdict
+	facts   *linkv1.Facts
 
 	// attaching: the database was asked. standby: another agent has the caching.
 	attaching, standby bool
@@ -143,7 +145,7 @@ func (b *Bridge) detach(acc *bridgeAccount, reason string) {
 		b.release(acc.groups[key])
 	}
 	epoch := acc.epoch
-	*acc = bridgeAccount{name: acc.name, declared: acc.declared, judged: acc.judged, accepted: acc.accepted, last: acc.last, retry: acc.retry}
+	*acc = bridgeAccount{name: acc.name, declared: acc.declared, judged: acc.judged, accepted: acc.accepted, verdict: acc.verdict, last: acc.last, retry: acc.retry}
 	b.send(detachedFrame(acc.name, epoch, reason))
 	b.act(Note{What: NoteDetached, Account: acc.name, Epoch: epoch, Reason: reason})
 	b.grant()

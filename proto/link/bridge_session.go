@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
@@ -213,9 +215,13 @@ func (b *Bridge) verdict(v *linkv1.AccountVerdict) {
 		return // the agent has withdrawn it since it was asked about
 	}
 	if acc.judged && acc.accepted == v.GetAccepted() {
+		if acc.accepted && !(proto.Equal(acc.verdict.GetCache(), v.GetCache()) && proto.Equal(acc.verdict.GetSettings(), v.GetSettings())) {
+			acc.verdict = v // only what the bridge's configuration says is another
+			b.send(frame)
+		}
 		return
 	}
-	acc.judged = true
+	acc.judged, acc.verdict = true, v
 	b.send(frame)
 	if !v.GetAccepted() {
 		b.detach(acc, v.GetReason())

@@ -353,3 +353,38 @@ func TestAccountThatWasRemovedElsewhereComesBackOnlyWhenItsAgentDeclaresAnew(t *
 		t.Error("declared anew, the registry is asked for", asked)
 	}
 }
+
+func TestOtherSettingsOfAnAccountAreToldWithoutAttachingAgain(t *testing.T) {
+	b := testBridge(t, nil)
+	attach(b)
+	for b.NextSession() != nil {
+	}
+	bridgeActions(b)
+	decide := func(v *linkv1.AccountVerdict) (told *linkv1.AccountVerdict) {
+		b.Reconsider(epochStart)
+		v.Account, v.Accepted = "prod", true
+		b.DeclareDone(epochStart, []*linkv1.AccountVerdict{v}, nil)
+		for f := b.NextSession(); f != nil; f = b.NextSession() {
+			if f.GetVerdict() == nil {
+				t.Errorf("the agent is told %v", f)
+			}
+			told = f.GetVerdict()
+		}
+		for _, a := range bridgeActions(b) {
+			if _, asks := a.(Declare); !asks {
+				t.Errorf("%T follows", a)
+			}
+		}
+		return told
+	}
+	settings := &linkv1.AccountSettings{LogLevel: "debug"}
+	if told := decide(&linkv1.AccountVerdict{Settings: settings}); told.GetSettings().GetLogLevel() != "debug" {
+		t.Errorf("told %v", told)
+	}
+	if told := decide(&linkv1.AccountVerdict{Settings: settings}); told != nil {
+		t.Errorf("told %v again", told)
+	}
+	if told := decide(&linkv1.AccountVerdict{Settings: settings, Cache: &linkv1.CachePolicy{All: true}}); !told.GetCache().GetAll() {
+		t.Errorf("told %v", told)
+	}
+}

@@ -60,6 +60,8 @@ type ledger struct {
 	active, finished []*entry
 	ready            queue[*entry]
 	running          int
+	// limits are of single accounts.
+	limits map[string]int
 	// results counts finished ones that ran here; the others only answer that they did not, or that their result is lost.
 	results int
 	// mutations counts entries that change something; bytes is the output that is kept.
@@ -112,7 +114,7 @@ type mark struct {
 }
 
 func newLedger(cfg LedgerConfig, do func(Action)) ledger {
-	return ledger{cfg: cfg, do: do, entries: make(map[string]*entry), marks: make(map[string]mark)}
+	return ledger{cfg: cfg, do: do, entries: make(map[string]*entry), marks: make(map[string]mark), limits: make(map[string]int)}
 }
 
 func addClamped(a, b uint64) uint64 {

@@ -22,15 +22,32 @@ func (l *ledger) shares() map[string]share {
 	return shares
 }
 
-// mayRun tells whether an account with this share may begin one more.
-func (l *ledger) mayRun(s share) bool {
-	return s.running == 0 || s.running < l.cfg.Each && l.running < l.cfg.Running
+// mayRun tells whether an account with this share may begin one more. One that runs none always may.
+func (l *ledger) mayRun(account string, s share) bool {
+	each := l.cfg.Each
+	if limit := l.limits[account]; limit > 0 {
+		each = limit
+	}
+	return s.running == 0 || s.running < each && l.running < l.cfg.Running
+}
+
+// limit bounds the operations of an account that run at once; 0: as for all accounts. What runs goes on.
+func (l *ledger) limit(now time.Time, account string, most int) {
+	if most == l.limits[account] {
+		return
+	}
+	if most <= 0 {
+		delete(l.limits, account)
+	} else {
+		l.limits[account] = most
+	}
+	l.run(now)
 }
 
 // admits tells whether one more operation of the account may begin or wait.
 func (l *ledger) admits(account string) bool {
 	s := l.shares()[account]
-	if l.mayRun(s) {
+	if l.mayRun(account, s) {
 		return true
 	}
 	full := len(l.active)-l.running >= l.cfg.Waiting
@@ -43,7 +60,7 @@ func (l *ledger) run(now time.Time) {
 	for {
 		var next *entry
 		for _, e := range l.active {
-			if e.state == entryWaiting && l.mayRun(shares[e.account]) && (next == nil || shares[e.account].running < shares[next.account].running) {
+			if e.state == entryWaiting && l.mayRun(e.account, shares[e.account]) && (next == nil || shares[e.account].running < shares[next.account].running) {
 				next = e
 			}
 		}

@@ -79,3 +79,29 @@ func TestAccountWithTheFewestOperationsIsNext(t *testing.T) {
 		t.Fatalf("%v began", counts)
 	}
 }
+
+func TestAnAccountMayBeHeldToFewerOperationsAtOnceWhileTheyRun(t *testing.T) {
+	a, now, order := busyAgent(t, LedgerConfig{Running: 8, Waiting: 100, Each: 4, EachWaiting: 50})
+	decide := func(most uint32) {
+		a.receiveVerdict(&linkv1.AccountVerdict{Account: "prod", Accepted: true, Settings: &linkv1.AccountSettings{OperationsAtOnce: most}})
+	}
+	decide(1)
+	order("prod", 5)
+	order("test", 5)
+	if counts := begun(a); counts["prod"] != 1 || counts["test"] != 4 {
+		t.Fatalf("%v began", counts)
+	}
+	decide(3) // those that wait begin at once
+	if counts := begun(a); counts["prod"] != 2 {
+		t.Fatalf("%v began", counts)
+	}
+	decide(1) // what runs goes on
+	a.Finish(now, "prod1", &linkv1.Outcome{State: linkv1.Outcome_STATE_DONE})
+	if counts := begun(a); counts["prod"] != 0 {
+		t.Fatalf("%v began", counts)
+	}
+	decide(0)
+	if counts := begun(a); counts["prod"] != 2 {
+		t.Fatalf("%v began", counts)
+	}
+}

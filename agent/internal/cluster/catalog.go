@@ -51,6 +51,8 @@ type Shared struct {
 type server struct {
 	// starts limits how often listings start: a hundred accounts with a namespace each are a thousand listings of one API server.
 	starts *rate.Limiter
+	// requests bounds how many of operations it is asked at one time.
+	requests *gate
 }
 
 // startRate is how many listings a second may start at one API server, startBurst how many at once.
@@ -63,7 +65,7 @@ func (s *Shared) server(url string) *server {
 	if known := s.servers[url].Value(); known != nil {
 		return known
 	}
-	made := &server{starts: rate.NewLimiter(startRate, startBurst)}
+	made := &server{starts: rate.NewLimiter(startRate, startBurst), requests: newGate()}
 	s.servers[url] = weak.Make(made)
 	runtime.AddCleanup(made, func(url string) {
 		s.mu.Lock()

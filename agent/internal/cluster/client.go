@@ -31,7 +31,7 @@ type Client struct {
 // Client makes a client for one operation.
 func (c *Cluster) Client(ctx context.Context) *Client {
 	client := &Client{cluster: c, ctx: ctx, warned: map[string]bool{}}
-	client.bound = &bound{ctx: ctx, next: c.connection.routes, limiter: c.connection.operations, spent: &client.spent}
+	client.bound = &bound{ctx: ctx, next: c.connection.routes, limiter: c.connection.operations, gate: c.server.requests, spent: &client.spent}
 	return client
 }
 

@@ -102,4 +102,7 @@ func (c *Cluster) Name() string { return c.account.Name }
 func (c *Cluster) Server() string { return c.connection.server }
 
 // Close ends the connections of an account that is served no more, and with them what is still under way on it.
-func (c *Cluster) Close() { c.connection.close() }
+func (c *Cluster) Close() {
+	c.server.requests.limit(c, 0)
+	c.connection.close()
+}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// Requests per second, and at once, that one account sends for its inventory: ten kinds list at start, pages follow each
+	// Requests per second, and at once, that one account sends, unless the bridge says otherwise (Limit), for its inventory: ten kinds list at start, pages follow each
 	// other, watches cost one request every few minutes.
 	inventoryRate, inventoryBurst = 20, 40
 	// The same for operations. kubectl allows 50 to each of its processes; a busy account has several operations at once.
@@ -87,9 +87,11 @@ func (c *connection) config(transport http.RoundTripper) *rest.Config {
 // bound ties requests to a context that is not the request's own, because much of kubectl's library knows none, and
 // limits their rate.
 type bound struct {
-	ctx           context.Context
-	next          http.RoundTripper
-	limiter       *rate.Limiter
+	ctx     context.Context
+	next    http.RoundTripper
+	limiter *rate.Limiter
+	// gate bounds those that wait for an answer; nil: nothing does. Watches, whose answers begin at once and may be waited for long, pass.
+	gate          *gate
 	headerTimeout time.Duration
 	// spent sums the nanoseconds until answers began; nil: not wanted.
 	spent *atomic.Int64
@@ -105,6 +107,13 @@ func (b *bound) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := b.limiter.Wait(ctx); err != nil {
 		end()
 		return nil, b.reason(err)
+	}
+	if b.gate != nil && req.URL.Query().Get("watch") == "" {
+		if err := b.gate.enter(ctx); err != nil {
+			end()
+			return nil, b.reason(err)
+		}
+		defer b.gate.leave()
 	}
 	var timer *time.Timer
 	if b.headerTimeout > 0 {

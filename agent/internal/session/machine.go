@@ -1,6 +1,7 @@
 package session
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/fairlead/fairlead/proto/link"
@@ -72,9 +73,17 @@ func (s *Session) nextAction() link.Action {
 	return action
 }
 
+// logOf is an account's log.
+func (s *Session) logOf(account string) *slog.Logger {
+	if a := s.served(account); a != nil && a.Log != nil {
+		return a.Log
+	}
+	return s.cfg.Log
+}
+
 // note keeps state and log up to date.
 func (s *Session) note(n link.Note) {
-	log := s.cfg.Log.With("account", n.Account)
+	log := s.logOf(n.Account).With("account", n.Account)
 	switch n.What {
 	case link.NoteAccepted:
 		s.mu.Lock()

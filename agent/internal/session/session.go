@@ -24,6 +24,10 @@ type Account struct {
 	Records  *cats.Inventory
 	Cluster  Cluster
 	Executor Executor
+	// Configure takes what the bridge says about serving the account; nil: nobody wants to know.
+	Configure func(*linkv1.AccountSettings)
+	// Log is the account's own; nil: the session's.
+	Log *slog.Logger
 }
 
 // Cluster is what a session needs of an account's cluster (cluster.Cluster).
@@ -323,6 +327,10 @@ func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.A
 	case link.CacheBy:
 		if a := s.served(act.Account); a != nil {
 			a.Cluster.CacheBy(act.Policy)
+		}
+	case link.Configure:
+		if a := s.served(act.Account); a != nil && a.Configure != nil {
+			a.Configure(act.Settings)
 		}
 	case link.Committed:
 		for _, wait := range act.Waits {

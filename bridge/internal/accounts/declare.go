@@ -48,7 +48,7 @@ func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, scope Scope
 		}
 		verdict := &linkv1.AccountVerdict{Account: d.GetName(), Accepted: reason == "", Reason: reason}
 		if verdict.GetAccepted() {
-			verdict.Cache = policy.Cache
+			verdict.Cache, verdict.Settings = policy.Cache, policy.Settings
 		}
 		verdicts = append(verdicts, verdict)
 	}

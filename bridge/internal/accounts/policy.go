@@ -8,9 +8,11 @@ import (
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 )
 
-// Policy is what a bridge's configuration says about an account's caching.
+// Policy is what a bridge's configuration says about an account.
 type Policy struct {
-	// Cache is what the account's agent is told.
+	// Settings are what its agent is told of serving it.
+	Settings *linkv1.AccountSettings
+	// Cache is what it is told of caching.
 	Cache *linkv1.CachePolicy
 	// CustomResources are added to those that the agent declares; for a kind that both name the agent's holds.
 	CustomResources []*linkv1.CustomResource

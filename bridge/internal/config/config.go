@@ -15,6 +15,8 @@ import (
 
 // Config is what a bridge is told.
 type Config struct {
+	// File is where it was read; "": from the environment alone.
+	File       string
 	Name       string
 	KeyFile    string
 	Database   Database
@@ -125,8 +127,9 @@ type Cache struct {
 	Policies []CachePolicy
 }
 
-// Accounts is when they leave without anybody's doing.
+// Accounts is how they are served, and when they leave without anybody's doing.
 type Accounts struct {
+	Policies AccountPolicies
 	// RemoveAfter is how long an account may be absent; 0: for ever.
 	RemoveAfter time.Duration
 }
@@ -184,7 +187,7 @@ func Parse(file string, content []byte, environment func(string) (string, bool))
 }
 
 func parse(file string, content []byte, environment func(string) (string, bool), validate func(*Config) []error) (*Config, error) {
-	c := &Config{}
+	c := &Config{File: file}
 	var problems []error
 	for i := range keys {
 		if k := &keys[i]; k.Default != "" {

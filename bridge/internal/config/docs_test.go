@@ -42,7 +42,31 @@ Without policies the kinds of Clouddriver's own screens are: deployments, replic
 | ` + "`cachingPolicies`" + ` | the same | At most so many objects of a kind are cached, the first ones by namespace and name. |
 
 An account's own ` + "`kinds`, `omitKinds`" + ` and filters, in its agent's file, narrow that further, as they do in Clouddriver: a kind is cached if the policy and the account both have it. Events
-are cached if ` + "`kinds`" + ` names them or ` + "`all`" + ` is true, and leave after two hours. An agent learns its policy when it connects: after a change restart the bridges.
+are cached if ` + "`kinds`" + ` names them or ` + "`all`" + ` is true, and leave after two hours.
+
+## How accounts are served
+
+` + "`accounts.policies`" + ` gives log level and limits in the same way. What a policy leaves out is as the agent has it.
+
+    accounts:
+      policies:
+      - accounts: ["prod-*"]
+        logLevel: debug
+        limits: {requestsPerSecond: 100, requestsAtOnce: 20, operationsAtOnce: 8}
+
+| key | default | |
+|---|---|---|
+| ` + "`accounts`" + ` | | Patterns, as above. Mandatory. |
+| ` + "`logLevel`" + ` | the agent's | ` + "`debug`, `info`, `warn` or `error`" + `: what the agent logs about the account. |
+| ` + "`limits.requestsPerSecond`, `.requestBurst`" + ` | 400, 800 | Requests of operations to the API server, and how many at once after a pause; a burst that is not given is two seconds' worth. |
+| ` + "`limits.requestsAtOnce`" + ` | 100 | Requests of operations that wait for an answer of one API server; of accounts that share one, the strictest limit holds. |
+| ` + "`limits.operationsAtOnce`" + ` | 32 | Operations under way; others wait their turn in the agent. One is always allowed. |
+| ` + "`limits.inventoryRequestsPerSecond`, `.inventoryRequestBurst`" + ` | 20, 40 | Requests of lists and watches. |
+
+## Changing policies
+
+A bridge looks at its file every few seconds. Other ` + "`cache.policies` and `accounts.policies`" + ` are in force at once, and connected agents are told: log level and limits change without interrupting anything, other kinds
+and filters have the account's objects listed anew. A file that is wrong changes nothing, and the log says why. Other keys wait for a restart of the bridge.
 `
 
 func TestDocumentationListsEveryKeyAsItIs(t *testing.T) {

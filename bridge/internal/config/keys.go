@@ -167,6 +167,8 @@ var keys = []Key{
 		func(c *Config) any { return &c.Cache.VerifyRowsPerSecond }},
 	{"cache.policies", "", "What is cached, by account; the first policy that covers an account holds. See below.",
 		func(c *Config) any { return &c.Cache.Policies }},
+	{"accounts.policies", "", "How agents serve accounts: log level and limits, by account; the first policy that covers an account holds. See below.",
+		func(c *Config) any { return &c.Accounts.Policies }},
 	{"accounts.removeAfter", "0s", "Take out an account, with all that is cached of it, when no agent has served it for so long. 0: never, an account that is absent stays until somebody takes it out.",
 		func(c *Config) any { return &c.Accounts.RemoveAfter }},
 	{"operations.mode", "failover", "Which agents of an account have its operations: `failover`, the one that also caches it; `distributed`, all of them in turns. `fairlead operations mode` changes it for accounts at run time.",

@@ -108,14 +108,7 @@ func (r *reader) cachingPolicy(n *yaml.Node, path string) (c CachingPolicy) {
 }
 
 func (r *reader) checkPolicy(n *yaml.Node, path string, p *CachePolicy) {
-	if len(p.Accounts) == 0 {
-		r.problem(n, `%s.accounts: at least one pattern is needed; "*" stands for every account`, path)
-	}
-	for _, pattern := range p.Accounts {
-		if !accountPattern.MatchString(pattern) {
-			r.problem(n, "%s.accounts: pattern %q may hold letters, digits, '.', '_', '-' and '*' only", path, pattern)
-		}
-	}
+	r.checkPatterns(n, path, p.Accounts)
 	if p.All && len(p.Kinds) > 0 {
 		r.problem(n, "%s: all: true and kinds contradict each other; give one of them", path)
 	}
@@ -157,7 +150,7 @@ func (r *reader) members(n *yaml.Node, path string, known map[string]func(path s
 				all = append(all, k)
 			}
 			slices.Sort(all)
-			r.problem(name, "%s.%s: no such key; there are %s", path, name.Value, strings.Join(all, ", "))
+			r.problem(name, "%s.%s: no such key; there are %s%s", path, name.Value, strings.Join(all, ", "), alike(name.Value, all))
 		case seen[name.Value]:
 			r.problem(name, "%s.%s: given twice; remove one", path, name.Value)
 		default:
@@ -165,6 +158,20 @@ func (r *reader) members(n *yaml.Node, path string, known map[string]func(path s
 		}
 		seen[name.Value] = true
 	}
+}
+
+// alike suggests which of a section's keys was meant.
+func alike(name string, all []string) string {
+	best, least := "", len(name)/3+2
+	for _, known := range all {
+		if d := distance(strings.ToLower(name), strings.ToLower(known)); d < least {
+			best, least = known, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", best)
 }
 
 func (r *reader) decode(n *yaml.Node, path, want string, into any) {

@@ -115,7 +115,7 @@ func (c *Config) validate() (problems []error) {
 	if c.Operations.Retention <= 0 {
 		bad("operations.retention: %s is not above zero", c.Operations.Retention)
 	}
-	if l := c.Log.Level; l != "debug" && l != "info" && l != "warn" && l != "error" {
+	if l := c.Log.Level; !levels[l] {
 		bad("log.level: %q is none of debug, info, warn, error", l)
 	}
 	if f := c.Log.Format; f != "json" && f != "text" {

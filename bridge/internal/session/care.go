@@ -125,6 +125,13 @@ func (s *Service) reconsider() {
 	}
 }
 
+// Reconsider has all sessions ask the registry again, and tell their agents what it says: the bridge's configuration has changed.
+func (s *Service) Reconsider() {
+	for _, e := range s.all() {
+		e.step(func(now time.Time) { e.core.Reconsider(now) })
+	}
+}
+
 // judge remembers what the registry's verdicts on accounts were made of.
 func (e *session) judge(accounts []*linkv1.Account, released map[string]time.Time) {
 	e.mu.Lock()

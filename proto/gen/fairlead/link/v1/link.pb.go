@@ -94,7 +94,7 @@ func (x Close_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Close_Code.Descriptor instead.
 func (Close_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24, 0}
 }
 
 type Outcome_State int32
@@ -157,7 +157,7 @@ func (x Outcome_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome_State.Descriptor instead.
 func (Outcome_State) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47, 0}
 }
 
 type Failure_Cause int32
@@ -216,7 +216,7 @@ func (x Failure_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Cause.Descriptor instead.
 func (Failure_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49, 0}
 }
 
 // SessionUp is a frame of the session stream from the agent. The first frame is Hello; before it a Proof, where one is asked for.
@@ -1728,7 +1728,9 @@ type AccountVerdict struct {
 	// It answers the account's removal. Without it a verdict on an earlier declaration, still on its way, would pass for that answer.
 	Removed bool `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"`
 	// What the bridge's configuration says about caching an accepted account.
-	Cache         *CachePolicy `protobuf:"bytes,5,opt,name=cache,proto3" json:"cache,omitempty"`
+	Cache *CachePolicy `protobuf:"bytes,5,opt,name=cache,proto3" json:"cache,omitempty"`
+	// What it says about serving it otherwise.
+	Settings      *AccountSettings `protobuf:"bytes,6,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1798,6 +1800,112 @@ func (x *AccountVerdict) GetCache() *CachePolicy {
 	return nil
 }
 
+func (x *AccountVerdict) GetSettings() *AccountSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// AccountSettings are defaults of an account that the bridge's configuration gives. "" and 0 stand for the agent's own. They hold until the
+// next verdict, and changing them interrupts nothing.
+type AccountSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// debug, info, warn or error.
+	LogLevel string `protobuf:"bytes,1,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`
+	// Requests a second that operations send to the API server, and at once after a pause.
+	RequestRate  uint32 `protobuf:"varint,2,opt,name=request_rate,json=requestRate,proto3" json:"request_rate,omitempty"`
+	RequestBurst uint32 `protobuf:"varint,3,opt,name=request_burst,json=requestBurst,proto3" json:"request_burst,omitempty"`
+	// Requests of operations that wait for an answer of the API server at one time, over all accounts of it that the agent serves.
+	RequestsAtOnce uint32 `protobuf:"varint,4,opt,name=requests_at_once,json=requestsAtOnce,proto3" json:"requests_at_once,omitempty"`
+	// Operations under way at one time; further ones wait their turn.
+	OperationsAtOnce uint32 `protobuf:"varint,5,opt,name=operations_at_once,json=operationsAtOnce,proto3" json:"operations_at_once,omitempty"`
+	// The first two, for what is cached.
+	InventoryRate  uint32 `protobuf:"varint,6,opt,name=inventory_rate,json=inventoryRate,proto3" json:"inventory_rate,omitempty"`
+	InventoryBurst uint32 `protobuf:"varint,7,opt,name=inventory_burst,json=inventoryBurst,proto3" json:"inventory_burst,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AccountSettings) Reset() {
+	*x = AccountSettings{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountSettings) ProtoMessage() {}
+
+func (x *AccountSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountSettings.ProtoReflect.Descriptor instead.
+func (*AccountSettings) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AccountSettings) GetLogLevel() string {
+	if x != nil {
+		return x.LogLevel
+	}
+	return ""
+}
+
+func (x *AccountSettings) GetRequestRate() uint32 {
+	if x != nil {
+		return x.RequestRate
+	}
+	return 0
+}
+
+func (x *AccountSettings) GetRequestBurst() uint32 {
+	if x != nil {
+		return x.RequestBurst
+	}
+	return 0
+}
+
+func (x *AccountSettings) GetRequestsAtOnce() uint32 {
+	if x != nil {
+		return x.RequestsAtOnce
+	}
+	return 0
+}
+
+func (x *AccountSettings) GetOperationsAtOnce() uint32 {
+	if x != nil {
+		return x.OperationsAtOnce
+	}
+	return 0
+}
+
+func (x *AccountSettings) GetInventoryRate() uint32 {
+	if x != nil {
+		return x.InventoryRate
+	}
+	return 0
+}
+
+func (x *AccountSettings) GetInventoryBurst() uint32 {
+	if x != nil {
+		return x.InventoryBurst
+	}
+	return 0
+}
+
 // CachePolicy is what to cache of an account's cluster. The account's own kinds, omit_kinds and filters narrow it further. It holds
 // until the next verdict.
 type CachePolicy struct {
@@ -1816,7 +1924,7 @@ type CachePolicy struct {
 
 func (x *CachePolicy) Reset() {
 	*x = CachePolicy{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1936,7 @@ func (x *CachePolicy) String() string {
 func (*CachePolicy) ProtoMessage() {}
 
 func (x *CachePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1949,7 @@ func (x *CachePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePolicy.ProtoReflect.Descriptor instead.
 func (*CachePolicy) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CachePolicy) GetKinds() []string {
@@ -1894,7 +2002,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2014,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2027,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Attached) GetAccount() string {
@@ -1957,7 +2065,7 @@ type Survey struct {
 
 func (x *Survey) Reset() {
 	*x = Survey{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2077,7 @@ func (x *Survey) String() string {
 func (*Survey) ProtoMessage() {}
 
 func (x *Survey) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2090,7 @@ func (x *Survey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Survey.ProtoReflect.Descriptor instead.
 func (*Survey) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Survey) GetAccount() string {
@@ -2018,7 +2126,7 @@ type Detached struct {
 
 func (x *Detached) Reset() {
 	*x = Detached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2138,7 @@ func (x *Detached) String() string {
 func (*Detached) ProtoMessage() {}
 
 func (x *Detached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2151,7 @@ func (x *Detached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detached.ProtoReflect.Descriptor instead.
 func (*Detached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Detached) GetAccount() string {
@@ -2080,7 +2188,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2200,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,7 +2213,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Drain) GetGraceMs() uint32 {
@@ -2141,7 +2249,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2261,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2274,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Close) GetCode() Close_Code {
@@ -2210,7 +2318,7 @@ type InventoryUp struct {
 
 func (x *InventoryUp) Reset() {
 	*x = InventoryUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2330,7 @@ func (x *InventoryUp) String() string {
 func (*InventoryUp) ProtoMessage() {}
 
 func (x *InventoryUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2343,7 @@ func (x *InventoryUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryUp.ProtoReflect.Descriptor instead.
 func (*InventoryUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *InventoryUp) GetAccount() string {
@@ -2325,7 +2433,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2445,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2458,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Batch) GetChanges() []*Change {
@@ -2376,7 +2484,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2496,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2509,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2489,7 +2597,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2609,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2622,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Key) GetType() string {
@@ -2549,7 +2657,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2669,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2682,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Row) GetKey() *Key {
@@ -2602,7 +2710,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2722,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2735,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Link) GetFrom() *Key {
@@ -2655,7 +2763,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +2775,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +2788,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Group) GetType() string {
@@ -2710,7 +2818,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +2830,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +2843,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Digest) GetGroup() *Group {
@@ -2773,7 +2881,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2893,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2906,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Page) GetGroup() *Group {
@@ -2842,7 +2950,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +2962,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +2975,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Entry) GetKey() string {
@@ -2901,7 +3009,7 @@ type InventoryDown struct {
 
 func (x *InventoryDown) Reset() {
 	*x = InventoryDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3021,7 @@ func (x *InventoryDown) String() string {
 func (*InventoryDown) ProtoMessage() {}
 
 func (x *InventoryDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3034,7 @@ func (x *InventoryDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryDown.ProtoReflect.Descriptor instead.
 func (*InventoryDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *InventoryDown) GetFrame() isInventoryDown_Frame {
@@ -3027,7 +3135,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3039,7 +3147,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3052,7 +3160,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Ack) GetAccount() string {
@@ -3086,7 +3194,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3098,7 +3206,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3111,7 +3219,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -3138,7 +3246,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3258,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3271,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Verdict) GetAccount() string {
@@ -3221,7 +3329,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3341,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3354,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Want) GetAccount() string {
@@ -3291,7 +3399,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3303,7 +3411,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3316,7 +3424,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Rejected) GetAccount() string {
@@ -3372,7 +3480,7 @@ type OperationDown struct {
 
 func (x *OperationDown) Reset() {
 	*x = OperationDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3384,7 +3492,7 @@ func (x *OperationDown) String() string {
 func (*OperationDown) ProtoMessage() {}
 
 func (x *OperationDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3397,7 +3505,7 @@ func (x *OperationDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationDown.ProtoReflect.Descriptor instead.
 func (*OperationDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *OperationDown) GetId() string {
@@ -3498,7 +3606,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3510,7 +3618,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3523,7 +3631,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Start) GetAccount() string {
@@ -3577,7 +3685,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +3697,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +3710,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Cancel) GetReason() string {
@@ -3620,7 +3728,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3632,7 +3740,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3645,7 +3753,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
 }
 
 // OperationUp is a frame from the agent about one operation.
@@ -3663,7 +3771,7 @@ type OperationUp struct {
 
 func (x *OperationUp) Reset() {
 	*x = OperationUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3675,7 +3783,7 @@ func (x *OperationUp) String() string {
 func (*OperationUp) ProtoMessage() {}
 
 func (x *OperationUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3688,7 +3796,7 @@ func (x *OperationUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationUp.ProtoReflect.Descriptor instead.
 func (*OperationUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *OperationUp) GetId() string {
@@ -3750,7 +3858,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3762,7 +3870,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3775,7 +3883,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Output) GetOffset() uint64 {
@@ -3817,7 +3925,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +3937,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +3950,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Outcome) GetState() Outcome_State {
@@ -3923,7 +4031,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3935,7 +4043,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3948,7 +4056,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Effect) GetResource() string {
@@ -3996,7 +4104,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4008,7 +4116,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4021,7 +4129,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Failure) GetCause() Failure_Cause {
@@ -4086,7 +4194,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4098,7 +4206,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4111,7 +4219,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Operation) GetOperation() isOperation_Operation {
@@ -4363,7 +4471,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4375,7 +4483,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4388,7 +4496,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Get) GetKind() string {
@@ -4430,7 +4538,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4442,7 +4550,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4455,7 +4563,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *List) GetKinds() []string {
@@ -4518,7 +4626,7 @@ type Apply struct {
 
 func (x *Apply) Reset() {
 	*x = Apply{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4530,7 +4638,7 @@ func (x *Apply) String() string {
 func (*Apply) ProtoMessage() {}
 
 func (x *Apply) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4543,7 +4651,7 @@ func (x *Apply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Apply.ProtoReflect.Descriptor instead.
 func (*Apply) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Apply) GetManifests() []byte {
@@ -4609,7 +4717,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4621,7 +4729,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4634,7 +4742,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Create) GetManifests() []byte {
@@ -4685,7 +4793,7 @@ type Replace struct {
 
 func (x *Replace) Reset() {
 	*x = Replace{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4697,7 +4805,7 @@ func (x *Replace) String() string {
 func (*Replace) ProtoMessage() {}
 
 func (x *Replace) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4710,7 +4818,7 @@ func (x *Replace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replace.ProtoReflect.Descriptor instead.
 func (*Replace) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Replace) GetManifests() []byte {
@@ -4761,7 +4869,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4773,7 +4881,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4786,7 +4894,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Delete) GetKind() string {
@@ -4872,7 +4980,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4884,7 +4992,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4897,7 +5005,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Logs) GetKind() string {
@@ -4993,7 +5101,7 @@ type Scale struct {
 
 func (x *Scale) Reset() {
 	*x = Scale{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5005,7 +5113,7 @@ func (x *Scale) String() string {
 func (*Scale) ProtoMessage() {}
 
 func (x *Scale) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5018,7 +5126,7 @@ func (x *Scale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scale.ProtoReflect.Descriptor instead.
 func (*Scale) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Scale) GetKind() string {
@@ -5081,7 +5189,7 @@ type Patch struct {
 
 func (x *Patch) Reset() {
 	*x = Patch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5093,7 +5201,7 @@ func (x *Patch) String() string {
 func (*Patch) ProtoMessage() {}
 
 func (x *Patch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5106,7 +5214,7 @@ func (x *Patch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Patch.ProtoReflect.Descriptor instead.
 func (*Patch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Patch) GetKind() string {
@@ -5172,7 +5280,7 @@ type RolloutHistory struct {
 
 func (x *RolloutHistory) Reset() {
 	*x = RolloutHistory{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5184,7 +5292,7 @@ func (x *RolloutHistory) String() string {
 func (*RolloutHistory) ProtoMessage() {}
 
 func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5197,7 +5305,7 @@ func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutHistory.ProtoReflect.Descriptor instead.
 func (*RolloutHistory) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RolloutHistory) GetKind() string {
@@ -5242,7 +5350,7 @@ type RolloutUndo struct {
 
 func (x *RolloutUndo) Reset() {
 	*x = RolloutUndo{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5254,7 +5362,7 @@ func (x *RolloutUndo) String() string {
 func (*RolloutUndo) ProtoMessage() {}
 
 func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5267,7 +5375,7 @@ func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutUndo.ProtoReflect.Descriptor instead.
 func (*RolloutUndo) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RolloutUndo) GetKind() string {
@@ -5310,7 +5418,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5322,7 +5430,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5335,7 +5443,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Rollout) GetKind() string {
@@ -5373,7 +5481,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5385,7 +5493,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5398,7 +5506,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{62}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Top) GetNamespace() string {
@@ -5558,13 +5666,22 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x10inventory_credit\x18\t \x01(\x04R\x0finventoryCredit\x12,\n" +
 	"\x12maximum_body_bytes\x18\n" +
 	" \x01(\rR\x10maximumBodyBytes\x12*\n" +
-	"\x11check_interval_ms\x18\v \x01(\rR\x0fcheckIntervalMs\"\xad\x01\n" +
+	"\x11check_interval_ms\x18\v \x01(\rR\x0fcheckIntervalMs\"\xec\x01\n" +
 	"\x0eAccountVerdict\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\aremoved\x18\x04 \x01(\bR\aremoved\x123\n" +
-	"\x05cache\x18\x05 \x01(\v2\x1d.fairlead.link.v1.CachePolicyR\x05cache\"\xd6\x01\n" +
+	"\x05cache\x18\x05 \x01(\v2\x1d.fairlead.link.v1.CachePolicyR\x05cache\x12=\n" +
+	"\bsettings\x18\x06 \x01(\v2!.fairlead.link.v1.AccountSettingsR\bsettings\"\x9e\x02\n" +
+	"\x0fAccountSettings\x12\x1b\n" +
+	"\tlog_level\x18\x01 \x01(\tR\blogLevel\x12!\n" +
+	"\frequest_rate\x18\x02 \x01(\rR\vrequestRate\x12#\n" +
+	"\rrequest_burst\x18\x03 \x01(\rR\frequestBurst\x12(\n" +
+	"\x10requests_at_once\x18\x04 \x01(\rR\x0erequestsAtOnce\x12,\n" +
+	"\x12operations_at_once\x18\x05 \x01(\rR\x10operationsAtOnce\x12%\n" +
+	"\x0einventory_rate\x18\x06 \x01(\rR\rinventoryRate\x12'\n" +
+	"\x0finventory_burst\x18\a \x01(\rR\x0einventoryBurst\"\xd6\x01\n" +
 	"\vCachePolicy\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x1d\n" +
 	"\n" +
@@ -5867,75 +5984,76 @@ func file_fairlead_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_fairlead_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_fairlead_link_v1_link_proto_goTypes = []any{
-	(Close_Code)(0),        // 0: fairlead.link.v1.Close.Code
-	(Outcome_State)(0),     // 1: fairlead.link.v1.Outcome.State
-	(Failure_Cause)(0),     // 2: fairlead.link.v1.Failure.Cause
-	(*SessionUp)(nil),      // 3: fairlead.link.v1.SessionUp
-	(*SessionDown)(nil),    // 4: fairlead.link.v1.SessionDown
-	(*Challenge)(nil),      // 5: fairlead.link.v1.Challenge
-	(*Proof)(nil),          // 6: fairlead.link.v1.Proof
-	(*Hello)(nil),          // 7: fairlead.link.v1.Hello
-	(*Agent)(nil),          // 8: fairlead.link.v1.Agent
-	(*Resume)(nil),         // 9: fairlead.link.v1.Resume
-	(*Account)(nil),        // 10: fairlead.link.v1.Account
-	(*Roles)(nil),          // 11: fairlead.link.v1.Roles
-	(*CustomResource)(nil), // 12: fairlead.link.v1.CustomResource
-	(*CachingPolicy)(nil),  // 13: fairlead.link.v1.CachingPolicy
-	(*Accounts)(nil),       // 14: fairlead.link.v1.Accounts
-	(*Facts)(nil),          // 15: fairlead.link.v1.Facts
-	(*Compared)(nil),       // 16: fairlead.link.v1.Compared
-	(*Heartbeat)(nil),      // 17: fairlead.link.v1.Heartbeat
-	(*Goodbye)(nil),        // 18: fairlead.link.v1.Goodbye
-	(*Welcome)(nil),        // 19: fairlead.link.v1.Welcome
-	(*AccountVerdict)(nil), // 20: fairlead.link.v1.AccountVerdict
-	(*CachePolicy)(nil),    // 21: fairlead.link.v1.CachePolicy
-	(*Attached)(nil),       // 22: fairlead.link.v1.Attached
-	(*Survey)(nil),         // 23: fairlead.link.v1.Survey
-	(*Detached)(nil),       // 24: fairlead.link.v1.Detached
-	(*Drain)(nil),          // 25: fairlead.link.v1.Drain
-	(*Close)(nil),          // 26: fairlead.link.v1.Close
-	(*InventoryUp)(nil),    // 27: fairlead.link.v1.InventoryUp
-	(*Batch)(nil),          // 28: fairlead.link.v1.Batch
-	(*Change)(nil),         // 29: fairlead.link.v1.Change
-	(*Key)(nil),            // 30: fairlead.link.v1.Key
-	(*Row)(nil),            // 31: fairlead.link.v1.Row
-	(*Link)(nil),           // 32: fairlead.link.v1.Link
-	(*Group)(nil),          // 33: fairlead.link.v1.Group
-	(*Digest)(nil),         // 34: fairlead.link.v1.Digest
-	(*Page)(nil),           // 35: fairlead.link.v1.Page
-	(*Entry)(nil),          // 36: fairlead.link.v1.Entry
-	(*InventoryDown)(nil),  // 37: fairlead.link.v1.InventoryDown
-	(*Ack)(nil),            // 38: fairlead.link.v1.Ack
-	(*Credit)(nil),         // 39: fairlead.link.v1.Credit
-	(*Verdict)(nil),        // 40: fairlead.link.v1.Verdict
-	(*Want)(nil),           // 41: fairlead.link.v1.Want
-	(*Rejected)(nil),       // 42: fairlead.link.v1.Rejected
-	(*OperationDown)(nil),  // 43: fairlead.link.v1.OperationDown
-	(*Start)(nil),          // 44: fairlead.link.v1.Start
-	(*Cancel)(nil),         // 45: fairlead.link.v1.Cancel
-	(*Received)(nil),       // 46: fairlead.link.v1.Received
-	(*OperationUp)(nil),    // 47: fairlead.link.v1.OperationUp
-	(*Output)(nil),         // 48: fairlead.link.v1.Output
-	(*Outcome)(nil),        // 49: fairlead.link.v1.Outcome
-	(*Effect)(nil),         // 50: fairlead.link.v1.Effect
-	(*Failure)(nil),        // 51: fairlead.link.v1.Failure
-	(*Operation)(nil),      // 52: fairlead.link.v1.Operation
-	(*Get)(nil),            // 53: fairlead.link.v1.Get
-	(*List)(nil),           // 54: fairlead.link.v1.List
-	(*Apply)(nil),          // 55: fairlead.link.v1.Apply
-	(*Create)(nil),         // 56: fairlead.link.v1.Create
-	(*Replace)(nil),        // 57: fairlead.link.v1.Replace
-	(*Delete)(nil),         // 58: fairlead.link.v1.Delete
-	(*Logs)(nil),           // 59: fairlead.link.v1.Logs
-	(*Scale)(nil),          // 60: fairlead.link.v1.Scale
-	(*Patch)(nil),          // 61: fairlead.link.v1.Patch
-	(*RolloutHistory)(nil), // 62: fairlead.link.v1.RolloutHistory
-	(*RolloutUndo)(nil),    // 63: fairlead.link.v1.RolloutUndo
-	(*Rollout)(nil),        // 64: fairlead.link.v1.Rollout
-	(*Top)(nil),            // 65: fairlead.link.v1.Top
-	nil,                    // 66: fairlead.link.v1.Account.PermissionsEntry
+	(Close_Code)(0),         // 0: fairlead.link.v1.Close.Code
+	(Outcome_State)(0),      // 1: fairlead.link.v1.Outcome.State
+	(Failure_Cause)(0),      // 2: fairlead.link.v1.Failure.Cause
+	(*SessionUp)(nil),       // 3: fairlead.link.v1.SessionUp
+	(*SessionDown)(nil),     // 4: fairlead.link.v1.SessionDown
+	(*Challenge)(nil),       // 5: fairlead.link.v1.Challenge
+	(*Proof)(nil),           // 6: fairlead.link.v1.Proof
+	(*Hello)(nil),           // 7: fairlead.link.v1.Hello
+	(*Agent)(nil),           // 8: fairlead.link.v1.Agent
+	(*Resume)(nil),          // 9: fairlead.link.v1.Resume
+	(*Account)(nil),         // 10: fairlead.link.v1.Account
+	(*Roles)(nil),           // 11: fairlead.link.v1.Roles
+	(*CustomResource)(nil),  // 12: fairlead.link.v1.CustomResource
+	(*CachingPolicy)(nil),   // 13: fairlead.link.v1.CachingPolicy
+	(*Accounts)(nil),        // 14: fairlead.link.v1.Accounts
+	(*Facts)(nil),           // 15: fairlead.link.v1.Facts
+	(*Compared)(nil),        // 16: fairlead.link.v1.Compared
+	(*Heartbeat)(nil),       // 17: fairlead.link.v1.Heartbeat
+	(*Goodbye)(nil),         // 18: fairlead.link.v1.Goodbye
+	(*Welcome)(nil),         // 19: fairlead.link.v1.Welcome
+	(*AccountVerdict)(nil),  // 20: fairlead.link.v1.AccountVerdict
+	(*AccountSettings)(nil), // 21: fairlead.link.v1.AccountSettings
+	(*CachePolicy)(nil),     // 22: fairlead.link.v1.CachePolicy
+	(*Attached)(nil),        // 23: fairlead.link.v1.Attached
+	(*Survey)(nil),          // 24: fairlead.link.v1.Survey
+	(*Detached)(nil),        // 25: fairlead.link.v1.Detached
+	(*Drain)(nil),           // 26: fairlead.link.v1.Drain
+	(*Close)(nil),           // 27: fairlead.link.v1.Close
+	(*InventoryUp)(nil),     // 28: fairlead.link.v1.InventoryUp
+	(*Batch)(nil),           // 29: fairlead.link.v1.Batch
+	(*Change)(nil),          // 30: fairlead.link.v1.Change
+	(*Key)(nil),             // 31: fairlead.link.v1.Key
+	(*Row)(nil),             // 32: fairlead.link.v1.Row
+	(*Link)(nil),            // 33: fairlead.link.v1.Link
+	(*Group)(nil),           // 34: fairlead.link.v1.Group
+	(*Digest)(nil),          // 35: fairlead.link.v1.Digest
+	(*Page)(nil),            // 36: fairlead.link.v1.Page
+	(*Entry)(nil),           // 37: fairlead.link.v1.Entry
+	(*InventoryDown)(nil),   // 38: fairlead.link.v1.InventoryDown
+	(*Ack)(nil),             // 39: fairlead.link.v1.Ack
+	(*Credit)(nil),          // 40: fairlead.link.v1.Credit
+	(*Verdict)(nil),         // 41: fairlead.link.v1.Verdict
+	(*Want)(nil),            // 42: fairlead.link.v1.Want
+	(*Rejected)(nil),        // 43: fairlead.link.v1.Rejected
+	(*OperationDown)(nil),   // 44: fairlead.link.v1.OperationDown
+	(*Start)(nil),           // 45: fairlead.link.v1.Start
+	(*Cancel)(nil),          // 46: fairlead.link.v1.Cancel
+	(*Received)(nil),        // 47: fairlead.link.v1.Received
+	(*OperationUp)(nil),     // 48: fairlead.link.v1.OperationUp
+	(*Output)(nil),          // 49: fairlead.link.v1.Output
+	(*Outcome)(nil),         // 50: fairlead.link.v1.Outcome
+	(*Effect)(nil),          // 51: fairlead.link.v1.Effect
+	(*Failure)(nil),         // 52: fairlead.link.v1.Failure
+	(*Operation)(nil),       // 53: fairlead.link.v1.Operation
+	(*Get)(nil),             // 54: fairlead.link.v1.Get
+	(*List)(nil),            // 55: fairlead.link.v1.List
+	(*Apply)(nil),           // 56: fairlead.link.v1.Apply
+	(*Create)(nil),          // 57: fairlead.link.v1.Create
+	(*Replace)(nil),         // 58: fairlead.link.v1.Replace
+	(*Delete)(nil),          // 59: fairlead.link.v1.Delete
+	(*Logs)(nil),            // 60: fairlead.link.v1.Logs
+	(*Scale)(nil),           // 61: fairlead.link.v1.Scale
+	(*Patch)(nil),           // 62: fairlead.link.v1.Patch
+	(*RolloutHistory)(nil),  // 63: fairlead.link.v1.RolloutHistory
+	(*RolloutUndo)(nil),     // 64: fairlead.link.v1.RolloutUndo
+	(*Rollout)(nil),         // 65: fairlead.link.v1.Rollout
+	(*Top)(nil),             // 66: fairlead.link.v1.Top
+	nil,                     // 67: fairlead.link.v1.Account.PermissionsEntry
 }
 var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	7,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
@@ -5947,80 +6065,81 @@ var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	16, // 6: fairlead.link.v1.SessionUp.compared:type_name -> fairlead.link.v1.Compared
 	19, // 7: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
 	20, // 8: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
-	22, // 9: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
-	24, // 10: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
+	23, // 9: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
+	25, // 10: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
 	17, // 11: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	25, // 12: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
-	26, // 13: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
+	26, // 12: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
+	27, // 13: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
 	5,  // 14: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
-	23, // 15: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
+	24, // 15: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
 	8,  // 16: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
 	10, // 17: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
 	9,  // 18: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
 	12, // 19: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	66, // 20: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
+	67, // 20: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
 	13, // 21: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
 	10, // 22: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
 	12, // 23: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	33, // 24: fairlead.link.v1.Compared.agreed:type_name -> fairlead.link.v1.Group
-	33, // 25: fairlead.link.v1.Compared.open:type_name -> fairlead.link.v1.Group
-	21, // 26: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
-	13, // 27: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	33, // 28: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
-	0,  // 29: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
-	28, // 30: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
-	34, // 31: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
-	35, // 32: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
-	29, // 33: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
-	31, // 34: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
-	30, // 35: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
-	32, // 36: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
-	32, // 37: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
-	30, // 38: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
-	30, // 39: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
-	30, // 40: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
-	33, // 41: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
-	33, // 42: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
-	36, // 43: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
-	38, // 44: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
-	39, // 45: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
-	40, // 46: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
-	41, // 47: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
-	42, // 48: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
-	33, // 49: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
-	33, // 50: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
-	33, // 51: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
-	44, // 52: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
-	45, // 53: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
-	46, // 54: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
-	52, // 55: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
-	48, // 56: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
-	49, // 57: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
-	1,  // 58: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
-	51, // 59: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
-	50, // 60: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
-	2,  // 61: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
-	53, // 62: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
-	54, // 63: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
-	55, // 64: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
-	56, // 65: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
-	57, // 66: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
-	58, // 67: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
-	59, // 68: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
-	60, // 69: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
-	61, // 70: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
-	62, // 71: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
-	63, // 72: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
-	64, // 73: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
-	64, // 74: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
-	64, // 75: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
-	65, // 76: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
-	11, // 77: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
-	78, // [78:78] is the sub-list for method output_type
-	78, // [78:78] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	34, // 24: fairlead.link.v1.Compared.agreed:type_name -> fairlead.link.v1.Group
+	34, // 25: fairlead.link.v1.Compared.open:type_name -> fairlead.link.v1.Group
+	22, // 26: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
+	21, // 27: fairlead.link.v1.AccountVerdict.settings:type_name -> fairlead.link.v1.AccountSettings
+	13, // 28: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	34, // 29: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
+	0,  // 30: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
+	29, // 31: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
+	35, // 32: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
+	36, // 33: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
+	30, // 34: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
+	32, // 35: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
+	31, // 36: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
+	33, // 37: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
+	33, // 38: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
+	31, // 39: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
+	31, // 40: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
+	31, // 41: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
+	34, // 42: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
+	34, // 43: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
+	37, // 44: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
+	39, // 45: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
+	40, // 46: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
+	41, // 47: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
+	42, // 48: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
+	43, // 49: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
+	34, // 50: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
+	34, // 51: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
+	34, // 52: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
+	45, // 53: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
+	46, // 54: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
+	47, // 55: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
+	53, // 56: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
+	49, // 57: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
+	50, // 58: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
+	1,  // 59: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
+	52, // 60: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
+	51, // 61: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
+	2,  // 62: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
+	54, // 63: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
+	55, // 64: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
+	56, // 65: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
+	57, // 66: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
+	58, // 67: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
+	59, // 68: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
+	60, // 69: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
+	61, // 70: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
+	62, // 71: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
+	63, // 72: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
+	64, // 73: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
+	65, // 74: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
+	65, // 75: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
+	65, // 76: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
+	66, // 77: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
+	11, // 78: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
+	79, // [79:79] is the sub-list for method output_type
+	79, // [79:79] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_link_v1_link_proto_init() }
@@ -6048,35 +6167,35 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionDown_Challenge)(nil),
 		(*SessionDown_Survey)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[24].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[25].OneofWrappers = []any{
 		(*InventoryUp_Batch)(nil),
 		(*InventoryUp_Digest)(nil),
 		(*InventoryUp_Page)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[26].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[27].OneofWrappers = []any{
 		(*Change_PutRow)(nil),
 		(*Change_DeleteRow)(nil),
 		(*Change_PutLink)(nil),
 		(*Change_DeleteLink)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[34].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[35].OneofWrappers = []any{
 		(*InventoryDown_Ack)(nil),
 		(*InventoryDown_Credit)(nil),
 		(*InventoryDown_Verdict)(nil),
 		(*InventoryDown_Want)(nil),
 		(*InventoryDown_Rejected)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[40].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[41].OneofWrappers = []any{
 		(*OperationDown_Start)(nil),
 		(*OperationDown_Cancel)(nil),
 		(*OperationDown_Received)(nil),
 		(*OperationDown_OutputCredit)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[44].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[45].OneofWrappers = []any{
 		(*OperationUp_Output)(nil),
 		(*OperationUp_Outcome)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[49].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[50].OneofWrappers = []any{
 		(*Operation_Get)(nil),
 		(*Operation_List)(nil),
 		(*Operation_Apply)(nil),
@@ -6093,15 +6212,15 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*Operation_RolloutRestart)(nil),
 		(*Operation_Top)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[56].OneofWrappers = []any{}
 	file_fairlead_link_v1_link_proto_msgTypes[57].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[58].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_link_v1_link_proto_rawDesc), len(file_fairlead_link_v1_link_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   64,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
