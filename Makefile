@@ -35,9 +35,10 @@ bin/demo: package = ./integration/cmd/demo
 bin/bench: package = ./integration/cmd/bench
 bin/bench-cache: package = ./integration/cmd/bench-cache
 bin/bench-operations: package = ./integration/cmd/bench-operations
+bin/bench-accounts: package = ./integration/cmd/bench-accounts
 # Go knows better than make whether there is something to do.
-.PHONY: $(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations)
-$(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations):
+.PHONY: $(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations bench-accounts)
+$(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations bench-accounts):
 	@go build -tags '$(tags)' -o $@ $(package)
 
 .PHONY: plugin
@@ -107,6 +108,10 @@ bench-operations: bin/bench-operations ## many operations at once beside kubectl
 .PHONY: bench-cache
 bench-cache: bin/bench-cache ## the caching's figures on a fleet of fake API servers (ARGS="-run fresh -o json"; bin/bench-cache -h)
 	@bin/bench-cache $(ARGS)
+
+.PHONY: bench-accounts
+bench-accounts: bin/bench-accounts ## two thousand accounts on a fleet of fake API servers: Clouddriver's start, one more, memory (ARGS="-accounts 200")
+	@bin/bench-accounts $(ARGS)
 
 .PHONY: generate
 generate: bin/testenv ## regenerate proto/gen

@@ -9,7 +9,7 @@ import (
 )
 
 // ErrHeld: the account was never attached before, and has to wait until Clouddriver's cleanup of unknown agents' rows has ended.
-var ErrHeld = errors.New("Clouddriver cleans up rows of unknown caching agents at this moment; a new account waits for its end")
+var ErrHeld = errors.New("a cleanup of unknown agents' rows runs in Clouddriver at this moment; a new account waits for its end")
 
 // Hold keeps accounts that were never attached from being attached, at any bridge, for so long. An account that is attached afterwards, or whose
 // attach is under way, has been declared before: whoever reads the accounts after Hold knows every account that may have rows.
