@@ -2,12 +2,10 @@ package cluster
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kjson "sigs.k8s.io/json"
 )
 
 // maximumObject bounds one object in a stream. etcd holds at most 1.5 MB, aggregated API servers could send anything.
@@ -28,75 +26,96 @@ type Page struct {
 // must not keep it.
 func ReadList(body io.Reader, item func(raw []byte) error) (Page, error) {
 	var page Page
-	budget := &budget{reader: body, left: maximumObject}
-	decoder := json.NewDecoder(budget)
-	if err := expect(decoder, '{'); err != nil {
+	r := &jsonReader{source: body}
+	if err := expect(r, '{'); err != nil {
 		return page, err
 	}
-	for decoder.More() {
-		name, err := decoder.Token()
-		if err != nil {
-			return page, budget.explain(err)
-		}
-		switch name {
-		case "items":
-			if err := readItems(decoder, budget, &page, item); err != nil {
-				return page, budget.explain(err)
-			}
-		case "metadata":
-			var m struct{ ResourceVersion, Continue string }
-			if err := decoder.Decode(&m); err != nil {
-				return page, budget.explain(err)
-			}
-			page.ResourceVersion, page.Continue = m.ResourceVersion, m.Continue
-		default:
-			var ignored json.RawMessage
-			if err := decoder.Decode(&ignored); err != nil {
-				return page, budget.explain(err)
-			}
-		}
+	c, err := r.peek()
+	if err != nil || c == '}' {
+		return page, err
 	}
-	if err := expect(decoder, '}'); err != nil {
-		return page, budget.explain(err)
+	for closed := false; !closed; {
+		if err = readField(r, &page, item); err == nil {
+			closed, err = r.separator('}')
+		}
+		if err != nil {
+			return page, err
+		}
 	}
 	return page, nil
 }
 
-func readItems(decoder *json.Decoder, budget *budget, page *Page, item func(raw []byte) error) error {
-	token, err := decoder.Token()
+// readField reads one of a list's fields.
+func readField(r *jsonReader, page *Page, item func(raw []byte) error) error {
+	raw, err := r.value()
+	if err != nil {
+		return err
+	}
+	var name string
+	if err := json.Unmarshal(raw, &name); err != nil {
+		return err
+	}
+	if err := expect(r, ':'); err != nil {
+		return err
+	}
+	if name == "items" {
+		return readItems(r, page, item)
+	}
+	if raw, err = r.value(); err != nil || name != "metadata" {
+		return err
+	}
+	var m struct{ ResourceVersion, Continue string }
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return err
+	}
+	page.ResourceVersion, page.Continue = m.ResourceVersion, m.Continue
+	return nil
+}
+
+func readItems(r *jsonReader, page *Page, item func(raw []byte) error) error {
+	c, err := r.peek()
 	switch {
 	case err != nil:
 		return err
-	case token == nil: // "items": null
-		return nil
-	case token != json.Delim('['):
-		return fmt.Errorf("items of a list are %v, not an array", token)
+	case c == 'n': // "items": null
+		_, err := r.value()
+		return err
+	case c != '[':
+		return fmt.Errorf("items of a list are %c, not an array", c)
 	}
-	var raw json.RawMessage
-	for decoder.More() {
-		budget.left = maximumObject
-		if err := decoder.Decode(&raw); err != nil {
+	r.at++
+	if c, err = r.peek(); err != nil {
+		return err
+	}
+	if c == ']' {
+		r.at++
+		return nil
+	}
+	for closed := false; !closed; {
+		raw, err := r.value()
+		if err != nil {
 			return err
 		}
 		page.Count++
 		if err := item(raw); err != nil {
 			return err
 		}
+		if closed, err = r.separator(']'); err != nil {
+			return err
+		}
 	}
-	budget.left = maximumObject
-	return expect(decoder, ']')
+	return nil
 }
 
-func expect(decoder *json.Decoder, want json.Delim) error {
-	token, err := decoder.Token()
+func expect(r *jsonReader, want byte) error {
+	c, err := r.peek()
 	switch {
-	case errors.Is(err, io.EOF):
-		return io.ErrUnexpectedEOF
 	case err != nil:
 		return err
-	case token != want:
-		return fmt.Errorf("the API server's list has %v where %v belongs", token, want)
+	case c != want:
+		return fmt.Errorf("the API server's list has %c where %c belongs", c, want)
 	}
+	r.at++
 	return nil
 }
 
@@ -154,20 +173,7 @@ func (b *budget) explain(err error) error {
 // DecodeItem decodes one object. Items of built-in kinds' lists do not say what they are; kind does then. Whole numbers are
 // int64, others float64.
 func DecodeItem(raw []byte, kind schema.GroupVersionKind) (map[string]any, error) {
-	var object map[string]any
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &object); err != nil {
-		return nil, fmt.Errorf("decode an object of kind %s: %w", kind.Kind, err)
-	}
-	if object == nil {
-		return nil, fmt.Errorf("decode an object of kind %s: it is null", kind.Kind)
-	}
-	if v, _ := object["kind"].(string); v == "" {
-		object["kind"] = kind.Kind
-	}
-	if v, _ := object["apiVersion"].(string); v == "" {
-		object["apiVersion"] = kind.GroupVersion().String()
-	}
-	return object, nil
+	return named(raw, kind, false, false)
 }
 
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
@@ -176,30 +182,27 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 // which is left out before it is decoded, also from the annotation that kubectl keeps it in.
 func decodeForInventory(raw []byte, kind schema.GroupVersionKind) (map[string]any, error) {
 	secret := kind.Group == "" && kind.Kind == "Secret"
-	if secret {
-		var err error
-		if raw, err = withoutData(raw); err != nil {
-			return nil, err
-		}
-	}
-	object, err := DecodeItem(raw, kind)
-	if err != nil {
-		return nil, err
+	object, err := named(raw, kind, secret, true)
+	if err != nil || !secret {
+		return object, err
 	}
 	metadata, _ := object["metadata"].(map[string]any)
-	delete(metadata, "managedFields")
-	if annotations, ok := metadata["annotations"].(map[string]any); ok && secret {
+	if annotations, ok := metadata["annotations"].(map[string]any); ok {
 		delete(annotations, lastApplied)
 	}
 	return object, nil
 }
 
-func withoutData(raw []byte) ([]byte, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, errors.New("decode a Secret: not a JSON object")
+func named(raw []byte, kind schema.GroupVersionKind, secret, inventory bool) (map[string]any, error) {
+	object, err := decodeObject(raw, secret, inventory)
+	if err != nil {
+		return nil, fmt.Errorf("decode an object of kind %s: %w", kind.Kind, err)
 	}
-	delete(fields, "data")
-	delete(fields, "stringData")
-	return json.Marshal(fields)
+	if v, _ := object["kind"].(string); v == "" {
+		object["kind"] = kind.Kind
+	}
+	if v, _ := object["apiVersion"].(string); v == "" {
+		object["apiVersion"] = kind.GroupVersion().String()
+	}
+	return object, nil
 }

@@ -25,7 +25,7 @@ func TestAListIsReadItemByItemWhateverTheOrderOfItsFields(t *testing.T) {
 		`[]`:                       `  0 [] the API server's list has [ where { belongs`,
 		``:                         `  0 [] unexpected EOF`,
 		`{"metadata":"x"}`:         `  0 [] json: cannot unmarshal string into Go value of type struct { ResourceVersion string; Continue string }`,
-		`{"items":[{"a":1},nope]}`: `  1 [{"a":1}] invalid character 'o' in literal null (expecting 'u')`,
+		`{"items":[{"a":1},nope]}`: `  1 [{"a":1}] invalid character "o" in the JSON`,
 	} {
 		for name, reader := range map[string]io.Reader{"whole": strings.NewReader(text), "bytewise": iotest.OneByteReader(strings.NewReader(text))} {
 			var items []string
