@@ -77,12 +77,14 @@ func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger)
 
 // Run serves until ctx ends, then takes its leave from the bridge. It owns every goroutine of the agent.
 func (a *Agent) Run(ctx context.Context) error {
+	memory.Bound()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.session.Run(ctx) })
 	g.Go(func() error { return a.server.Run(ctx) })
 	g.Go(func() error { return a.fleet.run(ctx) })
 	g.Go(func() error { return a.reload.run(ctx) })
 	g.Go(func() error { memory.Keep(ctx, slog.Default()); return nil })
+	g.Go(func() error { memory.Settle(ctx); return nil })
 	return g.Wait()
 }
 

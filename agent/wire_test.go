@@ -172,6 +172,8 @@ type greedy struct {
 	policy *linkv1.CachePolicy
 	// largest body that it takes.
 	largest uint32
+	// surveys: it says that its tables are empty, as a bridge does. agrees: it is content with every digest.
+	surveys, agrees bool
 	// bodies counts rows by type.
 	mu     sync.Mutex
 	bodies map[string]int
@@ -191,6 +193,9 @@ func (g *greedy) Session(stream agentv1.AgentService_SessionServer) error {
 			for _, a := range f.Hello.GetAccounts() {
 				say(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Verdict{Verdict: &linkv1.AccountVerdict{Account: a.GetName(), Accepted: true, Cache: g.policy}}})
 				say(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Attached{Attached: &linkv1.Attached{Account: a.GetName(), Epoch: 1}}})
+				if g.surveys {
+					say(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Survey{Survey: &linkv1.Survey{Account: a.GetName(), Epoch: 1}}})
+				}
 			}
 		case *linkv1.SessionUp_Heartbeat:
 			say(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Heartbeat{Heartbeat: f.Heartbeat}})
@@ -223,7 +228,7 @@ func (g *greedy) Inventory(stream agentv1.AgentService_InventoryServer) error {
 			again := g.bodies[name] > 1
 			g.mu.Unlock()
 			answers = append(answers, &linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Verdict{Verdict: &linkv1.Verdict{Account: account, Epoch: epoch, Seq: f.GetSeq(),
-				Group: d.GetGroup(), Equal: again}}})
+				Group: d.GetGroup(), Equal: again || g.agrees}}})
 		}
 		for _, c := range f.GetBatch().GetChanges() {
 			if row := c.GetPutRow(); row != nil {
@@ -251,6 +256,24 @@ func (g *greedy) has(account string, typ cats.Type, path string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.bodies[account+" "+string(typ)+" "+path] > 0
+}
+
+// count is how many objects of a kind the bridge was sent, compared how many digests of it.
+func (g *greedy) count(account string, typ cats.Type) (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name := range g.bodies {
+		if strings.HasPrefix(name, account+" "+string(typ)+" ") {
+			n++
+		}
+	}
+	return n
+}
+
+func (g *greedy) compared(account, typ string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.bodies[account+" "+(&linkv1.Group{Type: typ}).String()]
 }
 
 // planted makes objects in a cluster.

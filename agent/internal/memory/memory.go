@@ -4,7 +4,8 @@
 // its pages count as resident for ever after, although nothing looks at them again. They are given back, and those that are
 // needed come again from the page cache by themselves.
 //
-// The heap needs no such care: lists are decoded object by object, and what is kept of an object is small.
+// The heap is small, as lists are decoded object by object and little is kept of one, but Go lets it grow to twice of that between collections and
+// gives back late: so it collects earlier, and gives back once lists are over.
 package memory
 
 import (
