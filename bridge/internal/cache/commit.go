@@ -111,11 +111,12 @@ func (w *Writer) attempt(ctx context.Context, tasks []*task) ([]outcome, error) 
 	defer cancel()
 	began := time.Now()
 	// Tables first: making one would commit the transaction.
-	if err := w.tables.ensure(ctx, w.o.Store, w.changes(tasks, nil)); err != nil {
+	absent, err := w.tables.ensure(ctx, w.o.Store, w.changes(tasks, nil))
+	if err != nil {
 		return nil, err
 	}
 	result, err := w.o.Store.WriteCache(ctx, fences(tasks), func(fenced map[string]bool) []store.TableChange {
-		return w.changes(tasks, fenced)
+		return slices.DeleteFunc(w.changes(tasks, fenced), func(c store.TableChange) bool { return absent[c.Rows] })
 	})
 	if err != nil {
 		return nil, err

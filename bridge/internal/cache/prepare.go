@@ -38,10 +38,7 @@ func (w *Writer) item(account string, change *linkv1.Change) (item, error) {
 	case *linkv1.Change_PutLink:
 		it, err := w.linkItem(account, c.PutLink)
 		if err == nil {
-			err = w.caps.check(account, false, true)
-		}
-		if err == nil {
-			err = w.caps.kind(account, it.typ)
+			err = w.caps.kinds(account, it.typ, cats.Type(it.relType))
 		}
 		it.put = true
 		return it, err
@@ -57,10 +54,7 @@ func (w *Writer) putRow(account string, row *linkv1.Row) (item, error) {
 	if err != nil {
 		return it, err
 	}
-	if err := w.caps.check(account, key.Type == cats.Applications, false); err != nil {
-		return it, err
-	}
-	if err := w.caps.kind(account, key.Type); err != nil {
+	if err := w.caps.kinds(account, key.Type); err != nil {
 		return it, err
 	}
 	body := row.GetBody()

@@ -16,18 +16,31 @@ type tableNames struct {
 	known map[string]bool
 }
 
-// ensure makes the tables of the changes that are missing, each type's two together, as Clouddriver does.
-func (n *tableNames) ensure(ctx context.Context, s *store.Store, changes []store.TableChange) error {
+// ensure makes the tables of the changes that are missing, each type's two together, as Clouddriver does. What is only deleted needs no table: those that
+// are not there are returned.
+func (n *tableNames) ensure(ctx context.Context, s *store.Store, changes []store.TableChange) (absent map[string]bool, err error) {
 	for _, c := range changes {
 		if known, _ := n.has(c.Rows); known {
 			continue
 		}
-		if err := s.EnsureTables(ctx, c.Rows, c.Links); err != nil {
-			return err
+		if len(c.Put)+len(c.PutLinks) == 0 {
+			there, err := s.HasTables(ctx, c.Rows, c.Links)
+			if err != nil {
+				return nil, err
+			}
+			if !there {
+				if absent == nil {
+					absent = map[string]bool{}
+				}
+				absent[c.Rows] = true
+				continue
+			}
+		} else if err := s.EnsureTables(ctx, c.Rows, c.Links); err != nil {
+			return nil, err
 		}
 		n.add(c.Rows)
 	}
-	return nil
+	return absent, nil
 }
 
 // has tells whether a table is known to be there, and whether there is room for another one.

@@ -21,6 +21,8 @@ type task struct {
 	// A barrier writes nothing: it ends when everything before it has.
 	barrier bool
 	done    func(outcome)
+	// release is called when the task has ended, whatever became of it.
+	release []func()
 }
 
 func (t *task) fence() store.Fence {

@@ -39,6 +39,8 @@ type Options struct {
 	TransactionBytes, TransactionChanges int
 	// Workers (4) transactions run at once.
 	Workers int
+	// Policy is what an account's agent is told to cache: what else it sends is rejected, and gets no table; nil: no limit to kinds.
+	Policy func(account string) *linkv1.CachePolicy
 	// MaximumApplications (10,000) and MaximumLinks (5,000,000) are the most that one account may have.
 	MaximumApplications, MaximumLinks int
 	// VerifyRate (1,000) rows and links a second are compared with their hashes when their groups are checked; less than 0: none.
@@ -75,11 +77,14 @@ func New(o Options) *Writer {
 	if o.Custom == nil {
 		o.Custom = func(string, cats.Type) bool { return false }
 	}
+	if o.Policy == nil {
+		o.Policy = func(string) *linkv1.CachePolicy { return nil }
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Writer{o: o, queue: newQueue(o.QueueBytes, o.QueueChanges, o.Workers), digests: newDigests(),
-		caps: newCaps(cmp.Or(o.MaximumApplications, 10_000), cmp.Or(o.MaximumLinks, 5_000_000))}
+		caps: &caps{applications: cmp.Or(o.MaximumApplications, 10_000), links: cmp.Or(o.MaximumLinks, 5_000_000), policy: o.Policy, accounts: map[string]*usage{}}}
 	// Nothing at first: a bridge that starts has every group compared at once.
 	w.verify = rate.NewLimiter(rate.Limit(o.VerifyRate), verifyBurst(o.VerifyRate))
 	w.verify.AllowN(time.Now(), w.verify.Burst())
@@ -110,10 +115,22 @@ type Result struct {
 // Submit checks a write and queues it; it blocks while the queue is full. done is called once, from another goroutine,
 // after the commit; it must not block. When Submit returns an error, done is never called.
 func (w *Writer) Submit(ctx context.Context, write Write, done func(Result)) error {
-	w.cap(ctx, write)
 	t := w.prepare(write)
-	t.done = func(o outcome) { done(Result{Rejected: o.rejected, Err: o.err}) }
-	return w.queue.push(ctx, t)
+	w.hold(ctx, t)
+	release := func() {
+		for _, f := range t.release {
+			f()
+		}
+	}
+	t.done = func(o outcome) {
+		release()
+		done(Result{Rejected: o.rejected, Err: o.err})
+	}
+	err := w.queue.push(ctx, t)
+	if err != nil {
+		release()
+	}
+	return err
 }
 
 // submitAndWait queues a task and waits for its end.

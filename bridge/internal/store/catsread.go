@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -98,6 +99,45 @@ func (s *Store) LinkEntries(ctx context.Context, table, relAgent string) ([]Link
 		list = append(list, l)
 	}
 	return list, rows.Err()
+}
+
+// PresentRows tells which of an agent's rows are in a table, by id; of each, ID and Agent are given. A missing table has none.
+func (s *Store) PresentRows(ctx context.Context, table string, rows []Row) (map[string]bool, error) {
+	byAgent := map[string][]string{}
+	for _, r := range rows {
+		byAgent[r.Agent] = append(byAgent[r.Agent], r.ID)
+	}
+	present := map[string]bool{}
+	for agent, ids := range byAgent {
+		for part := range slices.Chunk(ids, statementRows) {
+			if err := s.present(ctx, present, presentRows.sql(table, "?", len(part)), append([]any{agent, agent}, anys(part)...)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return present, nil
+}
+
+// PresentLinks tells which links are in a table, by uuid. A missing table has none.
+func (s *Store) PresentLinks(ctx context.Context, table string, uuids []string) (map[string]bool, error) {
+	present := map[string]bool{}
+	for part := range slices.Chunk(uuids, statementRows) {
+		if err := s.present(ctx, present, presentLinks.sql(table, "?", len(part)), anys(part)); err != nil {
+			return nil, err
+		}
+	}
+	return present, nil
+}
+
+func (s *Store) present(ctx context.Context, into map[string]bool, text string, args []any) error {
+	ids, err := collectStrings(s.db.QueryContext(ctx, text, args...))
+	if err != nil && !IsNoTable(err) {
+		return fmt.Errorf("look what is there: %w", err)
+	}
+	for _, id := range ids {
+		into[id] = true
+	}
+	return nil
 }
 
 // AnyRow returns the id of some row of a table; "" if it holds none.

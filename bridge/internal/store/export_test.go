@@ -45,7 +45,7 @@ func Plans() []Plan {
 			p.Args = []any{agent, agent, "id-7-1", "id-7-2"}
 		case deleteRows.name:
 			p.Args = []any{"id-7-1", agent, "id-7-1", agent, "id-7-2", agent, "id-7-2", agent}
-		case deleteLinks.name:
+		case deleteLinks.name, presentLinks.name:
 			p.Args = []any{"00000000070000000000000001", "00000000070000000000000002"}
 		case rowDigests.name, linkDigests.name:
 			p.Args = []any{agent, strings.Replace(agent, "-7", "-8", 1)}

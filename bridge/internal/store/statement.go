@@ -58,6 +58,10 @@ var (
 		name: "present rows", index: "PRIMARY",
 		text: `SELECT id FROM {table} FORCE INDEX (PRIMARY) WHERE agent = ? AND CAST(agent AS BINARY) = CAST(? AS BINARY) AND id IN ({list})`,
 	}
+	presentLinks = statement{
+		name: "present links", index: "PRIMARY", covering: true,
+		text: `SELECT uuid FROM {table} FORCE INDEX (PRIMARY) WHERE uuid IN ({list})`,
+	}
 	// FORCE INDEX keeps deletions from scanning a small table, which would wait for the rows of others. Only the form for several tables
 	// takes the hint on both servers.
 	deleteRows = statement{
@@ -124,7 +128,7 @@ var (
 		text: `SELECT name, removing, revision FROM {table} FORCE INDEX (name_revision_idx)`,
 	}
 
-	statements = []statement{fenceCheck, presentRows, deleteRows, deleteLinks, rowDigests, linkDigests, rowEntries, linkEntries,
+	statements = []statement{fenceCheck, presentRows, presentLinks, deleteRows, deleteLinks, rowDigests, linkDigests, rowEntries, linkEntries,
 		rowsOfAccount, linksOfAccount, rowsOfOthers, linksOfOthers, agentsOf, relAgentsOf, linkTypes, accountRevisions}
 )
 
