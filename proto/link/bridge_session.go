@@ -27,6 +27,8 @@ func (b *Bridge) ReceivedSession(now time.Time, frame *linkv1.SessionUp) {
 	switch f := frame.GetFrame().(type) {
 	case *linkv1.SessionUp_Hello:
 		b.broken("the agent sent a second hello")
+	case *linkv1.SessionUp_Proof:
+		b.broken("the agent sent a proof that nobody asked for")
 	case *linkv1.SessionUp_Accounts:
 		b.declare(f.Accounts.GetAccounts(), f.Accounts.GetRemoved())
 	case *linkv1.SessionUp_Facts:

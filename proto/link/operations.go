@@ -208,6 +208,25 @@ func (o *Operations) Consumed(id string, bytes int) {
 	}
 }
 
+// has tells whether a session, or another one of its agent process, has the operation.
+func (op *openOperation) has(s *operationSession) bool {
+	return op.session == s && op.sent || op.instance == s.instance
+}
+
+// Ignores tells whether Received ignores a session's frame. Late: nobody waits for the operation any more, or the agent gave it back. Foreign: another agent
+// process has it.
+func (o *Operations) Ignores(session string, frame *linkv1.OperationUp) (late, foreign bool) {
+	s := o.sessions[session]
+	if s == nil {
+		return true, false
+	}
+	op := o.wires[frame.GetId()]
+	if op == nil || op.refused[s.instance] != nil {
+		return true, false
+	}
+	return false, !op.has(s)
+}
+
 // Received takes a frame of a session's operations stream. An error means that the agent broke the protocol: close the session.
 func (o *Operations) Received(now time.Time, session string, frame *linkv1.OperationUp) error {
 	s := o.sessions[session]
@@ -215,7 +234,7 @@ func (o *Operations) Received(now time.Time, session string, frame *linkv1.Opera
 		return nil
 	}
 	op := o.wires[frame.GetId()]
-	theirs := op != nil && (op.session == s && op.sent || op.instance == s.instance)
+	theirs := op != nil && op.has(s)
 	switch f := frame.GetFrame().(type) {
 	case *linkv1.OperationUp_Output:
 		if !theirs {

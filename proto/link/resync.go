@@ -109,6 +109,7 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 func (b *Bridge) receiveCompared(f *linkv1.Compared) {
 	acc := b.accounts[f.GetAccount()]
 	if acc == nil || acc.epoch == 0 || acc.epoch != f.GetEpoch() {
+		b.act(Note{What: NoteDiscarded, Account: f.GetAccount(), Epoch: f.GetEpoch()})
 		return
 	}
 	for i, groups := range [][]*linkv1.Group{f.GetAgreed(), f.GetOpen()} {

@@ -16,26 +16,25 @@ type tableNames struct {
 	known map[string]bool
 }
 
-// ensure makes the tables of the changes that are missing, each type's two together, as Clouddriver does. What is only deleted needs no table: those that
-// are not there are returned.
+// ensure makes the tables of the changes that are missing, each type's two together, as Clouddriver does. For what is only deleted none is made: the types
+// that have no table are returned, by the name of that of their rows.
 func (n *tableNames) ensure(ctx context.Context, s *store.Store, changes []store.TableChange) (absent map[string]bool, err error) {
+	absent = map[string]bool{}
 	for _, c := range changes {
 		if known, _ := n.has(c.Rows); known {
 			continue
 		}
 		if len(c.Put)+len(c.PutLinks) == 0 {
-			there, err := s.HasTables(ctx, c.Rows, c.Links)
+			there, err := s.HasTable(ctx, c.Rows, c.Links)
 			if err != nil {
 				return nil, err
 			}
 			if !there {
-				if absent == nil {
-					absent = map[string]bool{}
-				}
 				absent[c.Rows] = true
 				continue
 			}
-		} else if err := s.EnsureTables(ctx, c.Rows, c.Links); err != nil {
+		}
+		if err := s.EnsureTables(ctx, c.Rows, c.Links); err != nil {
 			return nil, err
 		}
 		n.add(c.Rows)

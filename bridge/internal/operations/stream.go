@@ -10,6 +10,9 @@ import (
 type Stream struct {
 	// Wake gets a value when Next may have a frame.
 	Wake chan struct{}
+	// Ignored is told of frames about operations that the agent does not have: late, nobody waits for it any more; foreign, it is another agent's. May be nil; set
+	// it before the first Received.
+	Ignored func(operation string, foreign bool)
 
 	router            *Router
 	session, instance string
@@ -51,11 +54,16 @@ func (s *Stream) Next() *linkv1.OperationDown {
 // Received takes a frame from the agent. An error means that it broke the protocol: close the session.
 func (s *Stream) Received(frame *linkv1.OperationUp) error {
 	var err error
+	var late, foreign bool
 	s.router.step(func(now time.Time) {
 		if !s.passUp(frame) {
+			late, foreign = s.router.tracker.Ignores(s.session, frame)
 			err = s.router.tracker.Received(now, s.session, frame)
 		}
 	})
+	if (late || foreign) && s.Ignored != nil {
+		s.Ignored(frame.GetId(), foreign)
+	}
 	return err
 }
 

@@ -128,7 +128,11 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 	if first {
 		e.log.Info("session opened", "agent", act.Agent.GetName(), "instance", act.Agent.GetInstance(), "version", act.Agent.GetVersion(),
 			"remote", e.remote, "identity", e.identity.ID(), "accounts", len(act.Accounts))
-		if older := e.service.greet(e, e.process()); older != nil {
+		older, claimed := e.service.greet(e)
+		if claimed {
+			e.refuse(refusedProcess, "", "the agent calls its process by the name of one with another identity: it gets nothing that is that one's")
+		}
+		if older != nil {
 			older.step(func(now time.Time) {
 				older.core.Close(now, linkv1.Close_CODE_REPLACED, "a newer session of the same process took over", 0)
 			})

@@ -2,11 +2,7 @@ package session_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"os"
 	"path/filepath"
@@ -33,24 +29,13 @@ func TestAProofInsideTheStreamIsGoodOnceAndForThisBridgeAlone(t *testing.T) {
 	if status.Code(err) != codes.Unauthenticated {
 		t.Errorf("enrolment without a token: %v", err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	enrolled, err := w.client().Enrol(metadata.AppendToOutgoingContext(t.Context(), proof.TokenMetadata, w.token), &agentv1.EnrolRequest{Csr: request})
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, enrolled := w.enrolled(t, w.token)
 	answer := func(c *linkv1.Challenge, nonce []byte, pin string) *linkv1.Proof {
 		signature, err := proof.Sign(key, proof.Answer(nonce, c.GetNonce(), c.GetSession(), pin))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &linkv1.Proof{Certificates: enrolled.GetCertificates(), Signature: signature}
+		return &linkv1.Proof{Certificates: enrolled, Signature: signature}
 	}
 	pin := w.authority.Pin()
 	nonce := proof.NewNonce()
@@ -67,10 +52,7 @@ func TestAProofInsideTheStreamIsGoodOnceAndForThisBridgeAlone(t *testing.T) {
 	a.say(hello("i", nil, "a"))
 	a.get("welcome", func(f *linkv1.SessionDown) bool { return f.GetWelcome() != nil })
 
-	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stranger := newKey(t)
 	for name, made := range map[string]func(c *linkv1.Challenge) *linkv1.SessionUp{
 		"the proof of another session": func(*linkv1.Challenge) *linkv1.SessionUp {
 			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Proof{Proof: good}}
@@ -80,7 +62,7 @@ func TestAProofInsideTheStreamIsGoodOnceAndForThisBridgeAlone(t *testing.T) {
 		},
 		"a proof by another key": func(c *linkv1.Challenge) *linkv1.SessionUp {
 			signature, _ := proof.Sign(stranger, proof.Answer(nonce, c.GetNonce(), c.GetSession(), pin))
-			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Proof{Proof: &linkv1.Proof{Certificates: enrolled.GetCertificates(), Signature: signature}}}
+			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Proof{Proof: &linkv1.Proof{Certificates: enrolled, Signature: signature}}}
 		},
 		"the challenge, sent back": func(c *linkv1.Challenge) *linkv1.SessionUp {
 			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Proof{Proof: &linkv1.Proof{Certificates: c.GetCertificates(), Signature: c.GetSignature()}}}
@@ -116,7 +98,7 @@ func (w *world) asks(nonce string) *agent {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &agent{t: w.t, w: w, stream: stream, cut: cut, down: make(chan *linkv1.SessionDown, 1000), passed: map[string]*linkv1.Attached{}}
+	return &agent{t: w.t, w: w, stream: stream, cut: cut, down: make(chan *linkv1.SessionDown, 1000), passed: map[string]*linkv1.Attached{}, attaches: map[string]uint64{}}
 }
 
 func (w *world) challenged(t *testing.T, nonce []byte) (*agent, *linkv1.Challenge) {

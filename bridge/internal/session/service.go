@@ -75,6 +75,8 @@ type Service struct {
 	bySecret map[string]*session
 	// byInstance finds an older session of the same process.
 	byInstance map[string]*session
+	// byWord finds a session of the process that called itself so first.
+	byWord map[string]*session
 	// holders are the sessions that have an account's caching.
 	holders  map[string]*session
 	draining bool
@@ -84,7 +86,7 @@ type Service struct {
 func New(cfg Config) *Service {
 	cfg.CheckInterval = cmp.Or(cfg.CheckInterval, 5*time.Minute)
 	cfg.Grace, cfg.Settle = cmp.Or(cfg.Grace, 6*time.Second), cmp.Or(cfg.Settle, 10*time.Second)
-	return &Service{cfg: cfg, turns: rate.NewLimiter(admitRate, admitBurst), refusals: newRefusals(cfg.Metrics), outdated: newOutdated(), bySecret: map[string]*session{}, byInstance: map[string]*session{},
+	return &Service{cfg: cfg, turns: rate.NewLimiter(admitRate, admitBurst), refusals: newRefusals(cfg.Metrics), outdated: newOutdated(), bySecret: map[string]*session{}, byInstance: map[string]*session{}, byWord: map[string]*session{},
 		holders: map[string]*session{}, wakeShare: make(chan struct{}, 1)}
 }
 
@@ -240,24 +242,33 @@ func (s *Service) refusedStream(ctx context.Context, err error) error {
 	return err
 }
 
-// greet remembers which process a session belongs to, and returns an older session of the same process.
-func (s *Service) greet(e *session, instance string) (older *session) {
+// greet remembers which process a session belongs to, and returns an older session of the same process. claimed: another identity has a session whose
+// process calls itself the same.
+func (s *Service) greet(e *session) (older *session, claimed bool) {
+	word, process := e.instance(), e.process()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	older = s.byInstance[instance]
-	s.byInstance[instance] = e
+	older = s.byInstance[process]
+	s.byInstance[process] = e
 	if older == e {
-		return nil
+		older = nil
 	}
-	return older
+	first := s.byWord[word]
+	if first == nil || first.identity.Subject() == e.identity.Subject() {
+		s.byWord[word] = e
+		return older, false
+	}
+	return older, true
 }
 
 func (s *Service) remove(e *session) {
 	s.mu.Lock()
 	delete(s.bySecret, e.secret)
-	for instance, o := range s.byInstance {
-		if o == e {
-			delete(s.byInstance, instance)
+	for _, index := range []map[string]*session{s.byInstance, s.byWord} {
+		for name, o := range index {
+			if o == e {
+				delete(index, name)
+			}
 		}
 	}
 	s.mu.Unlock()

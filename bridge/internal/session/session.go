@@ -156,6 +156,9 @@ func (e *session) leave() {
 		e.service.readers.Go(func() { e.vacate(slices.Collect(maps.Keys(accounts))) })
 	}
 	code, reason := e.why()
+	if code == linkv1.Close_CODE_PROTOCOL.String() {
+		e.service.refusals.WithLabelValues(refusedProtocol).Inc()
+	}
 	e.log.Info("session ended", "agent", e.name(), "accounts", len(accounts), "age", time.Since(e.since).Round(time.Second).String(), "code", code, "reason", reason)
 }
 
@@ -237,6 +240,7 @@ func (e *session) inventory(stream agentv1.AgentService_InventoryServer) error {
 func (e *session) operations(stream agentv1.AgentService_OperationsServer) error {
 	defer e.cancel()
 	s := e.service.cfg.Router.Open(e.id, e.process())
+	s.Ignored = e.ignoredOperation()
 	// The session may have left the routing before it was opened here.
 	defer e.service.cfg.Router.Lost(e.id)
 	e.service.readers.Go(func() {
@@ -256,6 +260,22 @@ func (e *session) operations(stream agentv1.AgentService_OperationsServer) error
 		}
 	})
 	return e.whileOpen(func() error { return pump(e.ctx, stream.Context(), s.Wake, s.Next, stream.Send) })
+}
+
+// ignoredOperation counts frames about operations that the agent does not have. Of those that are another agent's the log hears so often.
+func (e *session) ignoredOperation() func(operation string, foreign bool) {
+	said := 0
+	return func(operation string, foreign bool) {
+		if !foreign {
+			e.service.refusals.WithLabelValues(refusedLate).Inc()
+			e.log.Debug("frame of an operation that nobody waits for ignored", "operation", operation)
+			return
+		}
+		e.service.refusals.WithLabelValues(refusedOperation).Inc()
+		if said++; said <= mostForeign {
+			e.log.Warn("agent refused", "what", refusedOperation, "agent", e.name(), "identity", e.identity.ID(), "operation", operation, "reason", "another agent has this operation")
+		}
+	}
 }
 
 // pump sends what next gives until the session or the stream is over.

@@ -12,6 +12,8 @@ type teller struct {
 	over chan struct{}
 	// warned are foreign accounts that the log has heard of.
 	warned map[string]bool
+	// epochs are the latest that the agent was told.
+	epochs map[string]uint64
 }
 
 func (t *teller) run() {
@@ -45,6 +47,10 @@ func (t *teller) tell(n link.Note) {
 		cfg.Accounts.Disconnected(n.Account, e.id)
 		e.handOver(n.Account)
 	case link.NoteAttached, link.NoteContinued:
+		if t.epochs == nil {
+			t.epochs = map[string]uint64{}
+		}
+		t.epochs[n.Account] = n.Epoch
 		cfg.Router.Serve(e.id, n.Account, true)
 		e.log.Info("account attached", "account", n.Account, "epoch", n.Epoch, "continues", n.What == link.NoteContinued)
 	case link.NoteDetached:
@@ -65,9 +71,14 @@ func (t *teller) tell(n link.Note) {
 		e.log.Info("rows swept", "account", n.Account, "group", groupName(n.Group), "rows", n.Key)
 	case link.NoteDiscarded:
 		if !e.serves(n.Account) {
-			t.foreign(n)
+			t.foreign(n, refusedInventory, "the session does not serve this account")
 			return
 		}
+		if n.Epoch > t.epochs[n.Account] {
+			t.foreign(n, refusedEpoch, "no such epoch was given to this session")
+			return
+		}
+		e.service.refusals.WithLabelValues(refusedLate).Inc()
 		e.log.Debug("late frame ignored", "account", n.Account, "epoch", n.Epoch, "reason", n.Reason)
 	case link.NoteDraining:
 		cfg.Router.Drain(e.id)
@@ -79,10 +90,10 @@ func (t *teller) tell(n link.Note) {
 // mostForeign bounds how many accounts a session is warned about.
 const mostForeign = 100
 
-// foreign counts a frame about an account that the session does not serve. It is said in the log once for each account: what an agent
-// sends over and over must not fill it.
-func (t *teller) foreign(n link.Note) {
-	e, what := t.session, refusedInventory
+// foreign counts a frame about what the session does not have. It is said in the log once for each account: what an agent sends over and over must
+// not fill it.
+func (t *teller) foreign(n link.Note, what, reason string) {
+	e := t.session
 	if n.Reason != "" {
 		what = refusedFacts
 	}
@@ -93,7 +104,7 @@ func (t *teller) foreign(n link.Note) {
 	if key := what + " " + n.Account; !t.warned[key] && len(t.warned) < mostForeign {
 		t.warned[key] = true
 		e.log.Warn("agent refused", "what", what, "agent", e.name(), "identity", e.identity.ID(), "account", n.Account, "epoch", n.Epoch,
-			"reason", "the session does not serve this account; further frames about it are only counted")
+			"reason", reason+"; further frames of the kind are only counted")
 	}
 }
 

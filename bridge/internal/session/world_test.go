@@ -59,9 +59,12 @@ type world struct {
 	metrics  *prometheus.Registry
 	// authority gives agents certificates, and the bridge what it proves itself with.
 	authority *identity.Authority
+	strange   strange
 	conn      *grpc.ClientConn
 	// token lets in, tokenID revokes it.
 	token, tokenID string
+	// opens opens a session's stream by what agents show of themselves; newWorld: the token.
+	opens func() *agent
 }
 
 // journal keeps what was logged.
@@ -105,13 +108,18 @@ func newWorld(t *testing.T, d *storetest.DB, name string, limits cache.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(identity.AgentsConfig{Tokens: w.tokens, Authority: func() *identity.Authority { return w.authority }, Log: log}), Prover: w.prover, Accounts: w.registry, Fences: s, Directory: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Grace: 50 * time.Millisecond, Settle: 3 * time.Second, Log: log})
+	w.service = session.New(session.Config{Bridge: name, Agents: identity.NewAgents(w.identities(log)), Prover: w.prover, Accounts: w.registry, Fences: s, Directory: s, Cache: writer, Metrics: w.metrics, Router: w.router, CheckInterval: checkInterval, Grace: 50 * time.Millisecond, Settle: 3 * time.Second, Log: log})
 	w.run(writer.Run, w.service.Run, w.registry.Run, w.tokens.Run, history.Run, w.router.Loop)
 	w.serve()
 	w.until("the registry is complete", w.registry.Complete)
 	w.tokenID, w.token, err = w.tokens.Create(t.Context(), []string{"*"}, 0, "test")
 	if err != nil {
 		t.Fatal(err)
+	}
+	w.opens = func() *agent {
+		a := w.open("Bearer " + w.token)
+		a.listen()
+		return a
 	}
 	t.Cleanup(func() {
 		if strings.Contains(w.log.String(), w.token) {
@@ -248,8 +256,7 @@ func (w *world) connect(instance string, names ...string) *agent {
 
 func (w *world) resume(instance string, resumes []*linkv1.Resume, names ...string) *agent {
 	w.t.Helper()
-	a := w.open("Bearer " + w.token)
-	a.listen()
+	a := w.opens()
 	a.named = instance
 	a.say(hello(instance, resumes, names...))
 	a.secret = a.get("welcome", func(f *linkv1.SessionDown) bool { return f.GetWelcome() != nil }).GetWelcome().GetSessionSecret()

@@ -277,18 +277,18 @@ func (s *Store) EnsureTables(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// HasTables tells whether all tables are there.
-func (s *Store) HasTables(ctx context.Context, names ...string) (bool, error) {
+// HasTable tells whether one of the tables is there.
+func (s *Store) HasTable(ctx context.Context, names ...string) (bool, error) {
 	for _, name := range names {
 		_, err := s.db.ExecContext(ctx, "SELECT 1 FROM "+quote(name)+" LIMIT 0")
-		if IsNoTable(err) {
-			return false, nil
+		if err == nil {
+			return true, nil
 		}
-		if err != nil {
+		if !IsNoTable(err) {
 			return false, fmt.Errorf("look for table %s: %w", name, err)
 		}
 	}
-	return true, nil
+	return false, nil
 }
 
 func anys[T any](list []T) []any {
