@@ -108,7 +108,7 @@ func (b *Bridge) build() error {
 		Store: b.store, TableNamespace: cfg.Cache.TableNamespace, MaximumBody: cfg.Cache.MaximumBodyBytes,
 		QueueBytes: cfg.Cache.QueueBytes, MaximumApplications: cfg.Cache.MaximumApplications, MaximumLinks: cfg.Cache.MaximumLinks, Workers: cfg.Cache.Workers, VerifyRate: cmp.Or(cfg.Cache.VerifyRowsPerSecond, -1), Log: b.log, Metrics: b.metrics,
 		Custom: func(account string, t cats.Type) bool { return b.registry.Custom(account, string(t)) },
-		Policy: func(account string) *linkv1.CachePolicy { return policyOf(&cfg.Cache, account).Cache },
+		Policy: func(account string) *linkv1.CachePolicy { return b.policy(account).Cache },
 	})
 	b.registry = accounts.New(accounts.Options{
 		Store: b.store, Remover: b.cache, Bridge: cfg.Name, Version: b.version, Log: b.log, RemoveAfter: cfg.Accounts.RemoveAfter,

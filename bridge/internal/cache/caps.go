@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fairlead/fairlead/bridge/internal/store"
 	"github.com/fairlead/fairlead/proto/cats"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -28,7 +30,9 @@ type caps struct {
 // usage is what one account has.
 type usage struct {
 	applications, links quantity
-	kinds               *entitlement
+	// policy is what kinds was made of.
+	policy *linkv1.CachePolicy
+	kinds  *entitlement
 }
 
 // quantity is at least as much as there is.
@@ -44,10 +48,21 @@ type quantity struct {
 func (c *caps) of(account string) *usage {
 	u := c.accounts[account]
 	if u == nil {
-		u = &usage{kinds: newEntitlement(c.policy(account))}
+		policy := c.policy(account)
+		u = &usage{policy: policy, kinds: newEntitlement(policy)}
 		c.accounts[account] = u
 	}
 	return u
+}
+
+// follow looks whether the account's policy is another one now.
+func (c *caps) follow(account string) {
+	policy := c.policy(account)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u := c.of(account); !proto.Equal(u.policy, policy) {
+		u.policy, u.kinds = policy, newEntitlement(policy)
+	}
 }
 
 // kinds says why an account may have nothing of one of the types.

@@ -110,6 +110,11 @@ func TestOnlyKindsOfThePolicyGetTables(t *testing.T) {
 	if r.Err != nil || len(r.Rejected) != 0 {
 		t.Errorf("deletions of what is not there: %v %v", r.Err, r.Rejected)
 	}
+	// A policy that changes while the bridge runs holds from the next write on.
+	policies["beyond"] = &linkv1.CachePolicy{Kinds: []string{"service"}}
+	if r := b.write("beyond", epoch, put("beyond", of("service"), "1"), put("beyond", of("pod"), "2")); r.Err != nil || len(r.Rejected) != 1 || r.Rejected[0].GetGroup().GetType() != "pod" {
+		t.Errorf("after a change of policy: %v %v", r.Err, r.Rejected)
+	}
 	rows, _, err := b.store.CacheTables(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 // prepare turns a write into what the database will see. What cannot be stored is rejected here already, as far as that can
 // be known without the database.
 func (w *Writer) prepare(write Write) *task {
+	w.caps.follow(write.Account)
 	t := &task{account: write.Account, holder: write.Instance, epoch: write.Epoch, items: make([]item, 0, len(write.Changes))}
 	for _, change := range write.Changes {
 		it, err := w.item(write.Account, change)
