@@ -29,8 +29,9 @@ type agentAccount struct {
 	records  Records
 	facts    *linkv1.Facts
 	factsDue bool
-	// comparedDue: the bridge has to be told what it does not know of former comparisons.
+	// comparedDue: the bridge has to be told what it does not know of former comparisons. agreed are groups that needed none.
 	comparedDue bool
+	agreed      []*linkv1.Group
 
 	phase phase
 	// epoch is the last one that this process was given. kept: the outbox holds everything since that was not acknowledged, so that
@@ -274,7 +275,7 @@ func (acc *agentAccount) unwant(g *group) {
 // disconnect is the loss of the session: nothing may be sent until the next attach. What was sent stays in the outbox.
 func (acc *agentAccount) disconnect() {
 	// After standby as well: the next bridge may give it to us, and what changes from now on is kept for it.
-	acc.phase, acc.newest, acc.comparedDue = waiting, 0, false
+	acc.phase, acc.newest, acc.comparedDue, acc.agreed = waiting, 0, false, nil
 }
 
 // standBy empties the outbox: whoever is given the account later compares everything.
@@ -317,6 +318,7 @@ func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
 	acc.box.requeue()
 	a.bytes += acc.box.bytes - before
 	acc.paging, acc.unequal = nil, nil
+	acc.agreed = nil
 	acc.surveyed, acc.telling = acc.surveyed && continues, acc.telling && continues
 	acc.tellAt = a.now.Add(a.cfg.LogicalWait)
 	for _, g := range acc.order {
@@ -336,9 +338,14 @@ func (acc *agentAccount) attached(a *Agent, f *linkv1.Attached) {
 	a.act(Note{What: what, Account: acc.name, Epoch: acc.epoch})
 }
 
-// compared tells how comparisons ended before the present session. One that was never made is not told.
+// compared tells how comparisons ended before the present session, or without a digest. One that was never made is not told.
 func (acc *agentAccount) compared() *linkv1.Compared {
-	told := &linkv1.Compared{Account: acc.name, Epoch: acc.epoch}
+	told := &linkv1.Compared{Account: acc.name, Epoch: acc.epoch, Agreed: acc.agreed}
+	acc.agreed = nil
+	if !acc.comparedDue {
+		return told
+	}
+	acc.comparedDue, told.Agreed = false, nil
 	for _, g := range acc.order {
 		switch {
 		case g.known:

@@ -50,7 +50,7 @@ func (a *Agent) NextInventory() *linkv1.InventoryUp {
 func (acc *agentAccount) next(a *Agent) *linkv1.InventoryUp {
 	frame := &linkv1.InventoryUp{Account: acc.name, Epoch: acc.epoch, Seq: acc.seq + 1}
 	switch {
-	case acc.digest(frame):
+	case acc.digest(a, frame):
 	case acc.page(a, frame):
 	case acc.batch(a, frame):
 	case acc.page(a, frame): // it let a batch go first, and there was none
@@ -62,15 +62,24 @@ func (acc *agentAccount) next(a *Agent) *linkv1.InventoryUp {
 }
 
 // digest sends the digest of a group that is due. Nothing of the group may be unsent: the digest is compared with what the steps
-// before it made.
-func (acc *agentAccount) digest(frame *linkv1.InventoryUp) bool {
+// before it made. A group that is empty on both sides, as the survey said, agrees without one, the first time.
+func (acc *agentAccount) digest(a *Agent, frame *linkv1.InventoryUp) bool {
 	for _, g := range acc.order {
-		if g.stage == due && g.pending == 0 && len(g.wanted) == 0 && acc.fetch != g && acc.isLive(g) {
-			frame.Step = &linkv1.InventoryUp_Digest{Digest: g.digest(acc.records)}
-			g.stage, g.askedSeq = asked, frame.Seq
-			acc.box.sent(frame.Seq, nil)
-			return true
+		if g.stage != due || g.pending > 0 || len(g.wanted) > 0 || acc.fetch == g || !acc.isLive(g) {
+			continue
 		}
+		digest := g.digest(acc.records)
+		if digest.GetCount() == 0 && acc.surveyed && !g.occupied {
+			g.settle(a)
+			g.known, g.occupied = true, true
+			acc.agreed = append(acc.agreed, g.message)
+			a.session.comparedDue = true
+			continue
+		}
+		frame.Step = &linkv1.InventoryUp_Digest{Digest: digest}
+		g.stage, g.askedSeq, g.occupied = asked, frame.Seq, true
+		acc.box.sent(frame.Seq, nil)
+		return true
 	}
 	return false
 }
@@ -245,6 +254,8 @@ func (a *Agent) ReceivedInventory(now time.Time, frame *linkv1.InventoryDown) {
 		}
 	case *linkv1.InventoryDown_Verdict:
 		if acc := a.current(f.Verdict.GetAccount(), f.Verdict.GetEpoch()); acc != nil {
+			// What is judged was handled.
+			acc.acknowledge(a, f.Verdict.GetSeq())
 			acc.verdict(a, f.Verdict)
 		}
 	case *linkv1.InventoryDown_Want:
@@ -336,6 +347,7 @@ func (acc *agentAccount) want(a *Agent, w *linkv1.Want) {
 	}
 	g := acc.group(key)
 	if len(w.GetKeys()) == 0 {
+		g.occupied = true
 		if g.stage == agreed || g.stage == resting {
 			g.stage, g.backoff = unknown, 0
 		}

@@ -257,8 +257,7 @@ func (a *Agent) NextSession() *linkv1.SessionUp {
 
 func (a *Agent) nextCompared() *linkv1.SessionUp {
 	for _, acc := range a.order {
-		if acc.comparedDue {
-			acc.comparedDue = false
+		if acc.comparedDue || len(acc.agreed) > 0 {
 			return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Compared{Compared: acc.compared()}}
 		}
 	}

@@ -169,6 +169,10 @@ func (b *Bridge) handled(acc *bridgeAccount, seq uint64) {
 			ack.Seq = seq
 			return
 		}
+		// A verdict that is on its way says so itself.
+		if v := (*last).GetVerdict(); v != nil && v.GetAccount() == acc.name && v.GetEpoch() == acc.epoch && v.GetSeq() == seq {
+			return
+		}
 	}
 	b.answer(&linkv1.InventoryDown{Frame: &linkv1.InventoryDown_Ack{Ack: &linkv1.Ack{Account: acc.name, Epoch: acc.epoch, Seq: seq}}})
 }
@@ -189,9 +193,10 @@ func (b *Bridge) proceed(acc *bridgeAccount) {
 	b.grant()
 }
 
-// grant gives credit back, in quarters of the window, or all of it when nothing is left to handle.
+// grant gives credit back, in quarters of the window, or all of it when nothing is left to handle, unless that is little: digests alone
+// would each be followed by a frame of credit that nobody waits for.
 func (b *Bridge) grant() {
-	if b.ended || b.owed == 0 || b.owed < b.cfg.Window/4 && b.owed < b.held {
+	if b.ended || b.owed <= b.cfg.Window/64 || b.owed < b.cfg.Window/4 && b.owed < b.held {
 		return
 	}
 	b.held -= b.owed

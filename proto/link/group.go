@@ -46,7 +46,7 @@ type group struct {
 	pending int
 
 	stage stage
-	// occupied: the tables had rows of it when the account was attached.
+	// occupied: the tables had rows of it when the account was attached, or there is another reason to compare it.
 	occupied bool
 	at       time.Time
 	backoff  time.Duration

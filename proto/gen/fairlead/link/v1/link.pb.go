@@ -1424,7 +1424,8 @@ func (x *Facts) GetProblem() string {
 	return ""
 }
 
-// Compared follows an Attached that continues: how the comparisons ended that an earlier session made, which the bridge cannot know.
+// Compared tells the bridge what it cannot know of comparisons: after an Attached that continues how those ended that an earlier session made,
+// and after a Survey which groups are empty on both sides.
 type Compared struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Account string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
@@ -3229,7 +3230,7 @@ func (x *Credit) GetBytes() uint64 {
 	return 0
 }
 
-// Verdict answers a Digest.
+// Verdict answers a Digest, and acknowledges it.
 type Verdict struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Account string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
