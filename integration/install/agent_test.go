@@ -127,6 +127,36 @@ func TestKustomizationsBuild(t *testing.T) {
 	}
 }
 
+// TestAgentsOfOneClusterShareNoRole has two overlays in one cluster: what is not in a namespace must not be the other's.
+func TestAgentsOfOneClusterShareNoRole(t *testing.T) {
+	for _, level := range []string{"view", "deploy", "admin"} {
+		seen := map[string]string{}
+		for _, namespace := range []string{"fairlead", "team-a", "team-b"} {
+			root := t.TempDir()
+			must(t, os.CopyFS(root, os.DirFS(filepath.Join(deploy, "kustomize"))))
+			file := filepath.Join(root, "agent", "kustomization.yaml")
+			text := strings.NewReplacer("namespace: fairlead\n", "namespace: "+namespace+"\n", "rbac-deploy", "rbac-"+level).Replace(read(t, file))
+			must(t, os.WriteFile(file, []byte(text), 0o644))
+			all := objects(t, func() ([]byte, error) { return Kustomize(filepath.Join(root, "agent")) })
+			for _, o := range all {
+				name := o.GetKind() + " " + o.GetNamespace() + "/" + o.GetName()
+				if other, there := seen[name]; there {
+					t.Errorf("%s, %s: %s is that of %s", level, namespace, name, other)
+				}
+				seen[name] = namespace
+			}
+			b := find[rbacv1.ClusterRoleBinding](t, all, "ClusterRoleBinding", "fairlead-agent-"+level+"."+namespace)
+			want := "fairlead-agent-" + level + "." + namespace
+			if level == "admin" {
+				want = "cluster-admin"
+			}
+			if b.RoleRef.Name != want || len(b.Subjects) != 1 || b.Subjects[0].Namespace != namespace {
+				t.Errorf("%s, %s: binding of %s to %+v", level, namespace, b.RoleRef.Name, b.Subjects)
+			}
+		}
+	}
+}
+
 func TestOneFileIsWhatKustomizeMakes(t *testing.T) {
 	got, err := Kustomize(filepath.Join(deploy, "manifests"))
 	must(t, err)
@@ -141,7 +171,7 @@ func TestChartAndKustomizationsAgree(t *testing.T) {
 		})
 		byKustomize := objects(t, func() ([]byte, error) { return overlay(t, "agent", "rbac-"+level) })
 		a := find[rbacv1.ClusterRole](t, byHelm, "ClusterRole", "fairlead-fairlead-agent")
-		b := find[rbacv1.ClusterRole](t, byKustomize, "ClusterRole", "fairlead-agent-"+level)
+		b := find[rbacv1.ClusterRole](t, byKustomize, "ClusterRole", "fairlead-agent-"+level+".fairlead")
 		if diff := cmp.Diff(a.Rules, b.Rules); diff != "" {
 			t.Errorf("rules of level %s, chart and kustomize: %s", level, diff)
 		}

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -125,6 +126,13 @@ const (
 // expect runs operations and asserts which of them the API server allows.
 func (x *agentWorld) expect(t *testing.T, account string, operations []operation) {
 	t.Helper()
+	// An agent is ready when it is connected; its accounts are accepted a moment later.
+	must(t, testenv.Wait(within(t, time.Minute), func(context.Context) error {
+		if names := accountNames(t, x.admin); !slices.Contains(names, account) {
+			return fmt.Errorf("the bridge knows %v", names)
+		}
+		return nil
+	}))
 	for _, o := range operations {
 		a := kubectl(t, x.bridge, account, o.stdin, strings.Fields(o.command)...)
 		forbidden := a.code != 0 && strings.Contains(strings.ToLower(a.stderr), "forbidden")
@@ -298,6 +306,7 @@ func (x *agentWorld) oneFile(t *testing.T) {
 	text = read(t, filepath.Join(deploy, "manifests", "fairlead-agent.yaml")) + "---\n" + text
 	all, err := Objects([]byte(text))
 	must(t, err)
+	x.shell(t, "kubectl create namespace fairlead --dry-run=client -o yaml | kubectl apply -f -")
 	x.apply(t, all)
 	a := newAgentPod(t, x.env, all, deploymentOf(t, all, "fairlead-agent").Spec.Template, "fairlead")
 	a.run()

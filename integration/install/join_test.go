@@ -69,7 +69,7 @@ func (x *agentWorld) live(t *testing.T, namespace string) []*object {
 
 // join runs what `fairlead agent join` prints, each of its three ways, and then the agent that this installed.
 func (x *agentWorld) join(t *testing.T) {
-	for way, namespace := range map[string]string{"Helm": "join-helm", "kustomize": "join-kustomize", "kubectl alone": "fairlead"} {
+	for way, namespace := range map[string]string{"Helm": "join-helm", "kustomize": "join-kustomize", "kubectl alone": "join-kubectl"} {
 		t.Run(way, func(t *testing.T) {
 			account := "join-" + strings.Fields(way)[0]
 			said := x.shell(t, fmt.Sprintf("fairlead agent join --account %s --namespace %s --address %s", account, namespace, x.bridge.Agents))
@@ -89,6 +89,13 @@ func (x *agentWorld) join(t *testing.T) {
 			a.run()
 			x.expect(t, account, []operation{{"apply -o json -f -", fmt.Sprintf(web, "shop"), true}, {"delete deployment web --namespace shop", "", true}})
 		})
+	}
+	// No way took the rights of another one's agent.
+	for _, namespace := range []string{"join-helm", "join-kustomize", "join-kubectl"} {
+		said := x.shell(t, "kubectl auth can-i create deployments.apps -n shop --as=system:serviceaccount:"+namespace+":fairlead-agent")
+		if strings.TrimSpace(said) != "yes" {
+			t.Errorf("the agent in %s: %s", namespace, said)
+		}
 	}
 }
 

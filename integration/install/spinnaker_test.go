@@ -144,16 +144,14 @@ func newSpinnakerPod(t *testing.T, path spinnakerPath) *spinnakerPod {
 // containers one after the other, then the sidecar; and gives Clouddriver its container's configuration.
 func (p *spinnakerPod) configure(config map[string]any) {
 	err := func() error {
-		plugin, err := p.Container("fairlead-plugin")
-		if err != nil {
-			return err
-		}
-		first, err := p.Command(p.t.Context(), plugin, p.log)
-		if err != nil {
-			return err
-		}
-		if err := first.Run(); err != nil {
-			return fmt.Errorf("the plugin's init container: %w: %s", err, p.log)
+		for i := range p.Spec.InitContainers {
+			first, err := p.Command(p.t.Context(), &p.Spec.InitContainers[i], p.log)
+			if err != nil {
+				return err
+			}
+			if err := first.Run(); err != nil {
+				return fmt.Errorf("the plugin's init container: %w: %s", err, p.log)
+			}
 		}
 		if err := p.database(config); err != nil {
 			return err

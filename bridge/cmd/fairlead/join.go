@@ -94,7 +94,8 @@ helm upgrade --install fairlead-agent oci://ghcr.io/fairlead/charts/fairlead-age
   --set token.secretName=%[7]s \
   --set 'accounts[0].name=%[2]s' --set 'accounts[0].serviceAccount=true'
 
-# --- kustomize: a directory with these two files, then kubectl apply -k .
+# --- kustomize: a directory with these files, then kubectl apply -k .
+kubectl create namespace %[3]s --dry-run=client -o yaml | kubectl apply -f -
 mkdir -p fairlead-agent && cd fairlead-agent
 cat >fairlead-agent.yml <<'EOF'
 %[8]sEOF
@@ -110,6 +111,11 @@ resources: [https://github.com/fairlead/fairlead//agent/deploy/kustomize/base]
 components: [https://github.com/fairlead/fairlead//agent/deploy/kustomize/components/rbac-deploy]
 configMapGenerator: [{name: fairlead-agent, files: [fairlead-agent.yml]}]
 secretGenerator: [{name: fairlead-agent-token, files: [token]}]
+replacements:
+  - source: {kind: ServiceAccount, name: fairlead-agent, fieldPath: metadata.namespace}
+    targets:
+      - {select: {group: rbac.authorization.k8s.io}, fieldPaths: [metadata.name], options: {delimiter: ".", index: 1}}
+      - {select: {kind: ClusterRoleBinding}, fieldPaths: [roleRef.name], options: {delimiter: ".", index: 1}}
 EOF
 kubectl apply -k .
 
@@ -118,7 +124,8 @@ kubectl create namespace %[3]s --dry-run=client -o yaml | kubectl apply -f -
 kubectl -n %[3]s apply -f - <<'EOF'
 %[4]s---
 %[10]sEOF
-kubectl -n %[3]s apply -f https://raw.githubusercontent.com/fairlead/fairlead/main/agent/deploy/manifests/fairlead-agent.yaml
+curl -fsSLO https://raw.githubusercontent.com/fairlead/fairlead/main/agent/deploy/manifests/fairlead-agent.yaml
+sed -e 's/namespace: fairlead$/namespace: %[3]s/' -e 's/fairlead-agent-deploy[.]fairlead$/fairlead-agent-deploy.%[3]s/' fairlead-agent.yaml | kubectl apply -f -
 
 The agent appears in "fairlead status" within seconds. "fairlead token revoke %[1]s" ends it.
 `, j.id, j.account, j.namespace, j.secret(), j.address, j.pin, tokenSecret, j.configuration(), j.token, j.configMap())
