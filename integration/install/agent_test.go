@@ -70,6 +70,14 @@ rbac: {level: deploy, namespaces: [shop, pay]}
 uninstall: {removeAccounts: false}
 `,
 	"admin": `rbac: {level: admin}`,
+	"kept": `
+bridge: {address: "bridges.example.com:443", caPin: "` + pin + `", proxied: true}
+token: {secretName: my-token, certificateSecret: my-certificate}
+`,
+	"projected": `
+token: {}
+serviceAccountToken: {audience: fairlead}
+`,
 }
 
 func TestChartRendersWhatItsGoldenFilesHold(t *testing.T) {
@@ -97,17 +105,21 @@ func TestChartRefusesValuesThatCannotWork(t *testing.T) {
 		`bridge: {address: "https://b:9091", caPin: "` + pin + `"}`: "/bridge/address",
 		`bridge: {address: "b:9091"}`:                               "bridge.caPin: is not set",
 		`bridge: {address: "b:9091", caPin: "sha256:1"}`:            "/bridge/caPin",
-		`token: {}`:                                    "token: is not set",
-		`token: {value: a, secretName: b}`:             "give one of them",
-		`accounts: [{name: "a b"}]`:                    "/accounts/0/name",
-		`accounts: [{name: a}, {name: a}]`:             `"a" is there twice`,
-		`accounts: [{name: a, kubeconfigContents: x}]`: "/accounts/0",
-		`kubeconfigs: {other: {secretName: s}}`:        `"other" is not among accounts`,
-		`rbac: {namespaces: [shop]}`:                   "needs namespaces and onlyNamespacedResources: true",
-		`rbac: {level: god}`:                           "/rbac/level",
-		`tokn: {value: a}`:                             "tokn",
-		`config: {clouddriver: {auth: {token: x}}}`:    "would stand in a ConfigMap",
-		`replicas: "2"`:                                "/replicas",
+		`token: {}`:                                   "token: is not set",
+		`token: {value: a, secretName: b}`:            "give one of them",
+		`token: {value: a, certificateSecret: "A b"}`: "/token/certificateSecret",
+		`{clientCertificate: {secretName: c}, token: {certificateSecret: b}}`: "means nothing without an enrolment token",
+		`bridge: {address: "b:9091", ca: {secretName: c}, proxied: true}`:     "bridge.proxied: needs bridge.caPin",
+		`serviceAccountToken: {audience: a, expirationSeconds: 60}`:           "/serviceAccountToken/expirationSeconds",
+		`accounts: [{name: "a b"}]`:                                           "/accounts/0/name",
+		`accounts: [{name: a}, {name: a}]`:                                    `"a" is there twice`,
+		`accounts: [{name: a, kubeconfigContents: x}]`:                        "/accounts/0",
+		`kubeconfigs: {other: {secretName: s}}`:                               `"other" is not among accounts`,
+		`rbac: {namespaces: [shop]}`:                                          "needs namespaces and onlyNamespacedResources: true",
+		`rbac: {level: god}`:                                                  "/rbac/level",
+		`tokn: {value: a}`:                                                    "tokn",
+		`config: {clouddriver: {auth: {token: x}}}`:                           "would stand in a ConfigMap",
+		`replicas: "2"`:                                                       "/replicas",
 	} {
 		_, err := HelmTemplate(chartDirectory, "prod", "fairlead", values(t, text))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -24,12 +24,12 @@ func combinations() map[string][]string {
 	oldest, newest := versions[0], versions[len(versions)-1]
 	if *every {
 		all := map[string][]string{}
-		for _, p := range spinnakerPaths {
+		for _, p := range append(slices.Clone(spinnakerPaths), ownBridges) {
 			all[p.name] = versions
 		}
 		return all
 	}
-	return map[string][]string{"Halyard": {oldest}, "Operator": {oldest}, "spinnaker-kustomize": {newest}}
+	return map[string][]string{"Halyard": {oldest}, "Operator": {oldest}, "spinnaker-kustomize": {newest}, ownBridges.name: {newest}}
 }
 
 // modes are the ways to run an agent, by the directory of their kustomization.
@@ -49,7 +49,12 @@ func TestMainJobOnEachInstallPathInEachMode(t *testing.T) {
 	}
 	wanted := combinations()
 	var table []string
-	for _, path := range spinnakerPaths {
+	paths := slices.Clone(spinnakerPaths)
+	if *environment == "process" {
+		// In containers the pod of Clouddriver is one with its bridge.
+		paths = append(paths, ownBridges)
+	}
+	for _, path := range paths {
 		for _, version := range wanted[path.name] {
 			t.Run(path.name+" "+version, func(t *testing.T) {
 				if *environment == "container" {
@@ -63,6 +68,9 @@ func TestMainJobOnEachInstallPathInEachMode(t *testing.T) {
 					t.Run(mode, func(inner *testing.T) {
 						table = append(table, fmt.Sprintf("%-20s %-7s %-18s %s", path.name, version, mode, x.mainJob(inner, t, mode)))
 					})
+				}
+				if path.bridges != nil {
+					return // its bridges do not end with Clouddriver
 				}
 				t.Run("life of the pod", func(t *testing.T) { x.podLife(t, pod) })
 				if path.name == spinnakerPaths[0].name {

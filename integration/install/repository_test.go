@@ -26,7 +26,7 @@ func TestClouddriverFetchesThePluginFromItsRepository(t *testing.T) {
 		t.Skip("the repository is on this machine, which containers do not reach; -env=process runs this")
 	}
 	served := newRepository(t)
-	pod := newSpinnakerPod(t, spinnakerPath{"Halyard, plugin from its repository", served.byHalyard})
+	pod := newSpinnakerPod(t, spinnakerPath{name: "Halyard, plugin from its repository", deployment: served.byHalyard})
 	versions := testenv.Versions()
 	version := versions[len(versions)-1]
 	env := pod.up(version)

@@ -32,9 +32,17 @@ type spinnakerPath struct {
 	name string
 	// deployment is the Deployment of Clouddriver with what it refers to, but for the Secret fairlead-keys.
 	deployment func(t *testing.T) (*appsv1.Deployment, []*object)
+	// bridges is the Deployment of the bridges, where they have one of their own; nil: a sidecar.
+	bridges func(t *testing.T, all []*object) *appsv1.Deployment
 }
 
-var spinnakerPaths = []spinnakerPath{{"Halyard", byHalyard}, {"Operator", byOperator}, {"spinnaker-kustomize", byKustomize}}
+var spinnakerPaths = []spinnakerPath{{name: "Halyard", deployment: byHalyard}, {name: "Operator", deployment: byOperator}, {name: "spinnaker-kustomize", deployment: byKustomize}}
+
+// ownBridges has the bridges in a Deployment of their own.
+var ownBridges = spinnakerPath{"bridges of their own", func(t *testing.T) (*appsv1.Deployment, []*object) {
+	all := kustomizeComponent(t, "kustomize-bridges")
+	return deploymentOf(t, all, "clouddriver"), all
+}, func(t *testing.T, all []*object) *appsv1.Deployment { return deploymentOf(t, all, "fairlead-bridge") }}
 
 const halyardFolder, operatorFolder = "../../halyard", "../../operator"
 
@@ -59,17 +67,17 @@ func byOperator(t *testing.T) (*appsv1.Deployment, []*object) {
 	return d, []*object{secretOf("spin-clouddriver-files", map[string]string{"clouddriver-local.yml": string(text)})}
 }
 
-// kustomizeComponent builds our component over the base of spinnaker-kustomize.
-func kustomizeComponent(t *testing.T) []*object {
+// kustomizeComponent builds a component of ours over the base of spinnaker-kustomize.
+func kustomizeComponent(t *testing.T, component string) []*object {
 	t.Helper()
 	root := t.TempDir()
 	must(t, os.CopyFS(root, os.DirFS("testdata/spinnaker-kustomize")))
-	must(t, os.CopyFS(filepath.Join(root, "components", "fairlead"), os.DirFS(filepath.Join(operatorFolder, "kustomize"))))
+	must(t, os.CopyFS(filepath.Join(root, "components", "fairlead"), os.DirFS(filepath.Join(operatorFolder, component))))
 	return objects(t, func() ([]byte, error) { return Kustomize(root) })
 }
 
 func byKustomize(t *testing.T) (*appsv1.Deployment, []*object) {
-	all := kustomizeComponent(t)
+	all := kustomizeComponent(t, "kustomize")
 	return deploymentOf(t, all, "clouddriver"), all
 }
 
@@ -81,10 +89,13 @@ func secretOf(name string, data map[string]string) *object {
 	return &object{Object: map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name, "namespace": "spinnaker"}, "stringData": text}}
 }
 
-// spinnakerPod is the pod of Clouddriver and its bridge. The bridge runs as the pod says; Clouddriver is testenv's, with the pod's
+// spinnakerPod is the pod of Clouddriver and that of its bridge, most often the same. The bridge runs as the pod says; Clouddriver is testenv's, with the pod's
 // configuration laid over what testenv's surroundings need.
 type spinnakerPod struct {
 	*Pod
+
+	// bridgePod is Pod itself where the bridge is a sidecar.
+	bridgePod *Pod
 
 	t      *testing.T
 	bridge testenv.Bridge
@@ -125,18 +136,25 @@ func newSpinnakerPod(t *testing.T, path spinnakerPath) *spinnakerPod {
 		Spec: d.Spec.Template.Spec, Namespace: "spinnaker", Objects: all, Dir: t.TempDir(), Programs: programsHere,
 		Ports: map[int32]int{9091: agents, 8082: admin, 8008: metrics},
 	}
+	p.bridgePod = p.Pod
+	if path.bridges != nil {
+		p.bridgePod = &Pod{Spec: path.bridges(t, all).Spec.Template.Spec, Namespace: "spinnaker", Objects: all, Dir: t.TempDir(), Programs: built, Ports: p.Ports}
+	}
 	programsHere["clouddriver-plugin"] = append(built["clouddriver-plugin"], "-from", image, "-to", p.Path("/opt/plugin/target"))
 	is := func(value string) func(string) string { return func(string) string { return value } }
 	local := func(port int) func(string) string { return is(fmt.Sprintf("127.0.0.1:%d", port)) }
-	p.Variables = map[string]func(string) string{
+	p.bridgePod.Variables = map[string]func(string) string{
 		"FAIRLEAD_NAME": is("bridge"), "FAIRLEAD_AGENTS_ADDRESS": local(agents), "FAIRLEAD_PEERS_ADDRESS": local(peers), "FAIRLEAD_PLUGIN_ADDRESS": local(plugin),
 		"FAIRLEAD_ADMIN_ADDRESS": local(admin), "FAIRLEAD_METRICS_ADDRESS": local(metrics),
 	}
 	p.bridge = testenv.Bridge{
 		Admin: fmt.Sprintf("http://127.0.0.1:%d", admin), Agents: fmt.Sprintf("127.0.0.1:%d", agents), Plugin: fmt.Sprintf("http://127.0.0.1:%d", plugin),
-		AdminTokenFile: p.Path("/var/run/fairlead/admin-token"),
+		AdminTokenFile: p.bridgePod.Path("/var/run/fairlead/admin-token"),
 	}
-	must(t, p.Prepare())
+	if path.bridges != nil {
+		p.bridge.Plugin = "https" + strings.TrimPrefix(p.bridge.Plugin, "http")
+	}
+	must(t, p.bridgePod.Prepare())
 	return p
 }
 
@@ -144,13 +162,9 @@ func newSpinnakerPod(t *testing.T, path spinnakerPath) *spinnakerPod {
 // containers one after the other, then the sidecar; and gives Clouddriver its container's configuration.
 func (p *spinnakerPod) configure(config map[string]any) {
 	err := func() error {
-		for i := range p.Spec.InitContainers {
-			first, err := p.Command(p.t.Context(), &p.Spec.InitContainers[i], p.log)
-			if err != nil {
+		if p.bridgePod == p.Pod {
+			if err := p.initContainers(); err != nil {
 				return err
-			}
-			if err := first.Run(); err != nil {
-				return fmt.Errorf("the plugin's init container: %w: %s", err, p.log)
 			}
 		}
 		if err := p.database(config); err != nil {
@@ -159,11 +173,59 @@ func (p *spinnakerPod) configure(config map[string]any) {
 		if err := p.startBridge(); err != nil {
 			return err
 		}
+		if p.bridgePod != p.Pod {
+			// Clouddriver's pod waits for the Secret.
+			if err := p.certify(); err != nil {
+				return err
+			}
+			if err := p.Prepare(); err != nil {
+				return err
+			}
+			if err := p.initContainers(); err != nil {
+				return err
+			}
+		}
 		return p.clouddriver(config)
 	}()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.err = err
+}
+
+func (p *spinnakerPod) initContainers() error {
+	for i := range p.Spec.InitContainers {
+		first, err := p.Command(p.t.Context(), &p.Spec.InitContainers[i], p.log)
+		if err != nil {
+			return err
+		}
+		if err := first.Run(); err != nil {
+			return fmt.Errorf("the plugin's init container: %w: %s", err, p.log)
+		}
+	}
+	return nil
+}
+
+// certify makes the plugin's certificate as docs/install.md says, once a bridge is ready.
+func (p *spinnakerPod) certify() error {
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	return testenv.Wait(ctx, func(ctx context.Context) error {
+		program := p.Programs["fairlead"]
+		cmd := exec.CommandContext(ctx, program[0], append(program[1:], "--bridge", p.bridge.Admin, "--token-file", p.bridge.AdminTokenFile, "plugin", "certificate", "--secret", "fairlead-plugin")...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, &stderr)
+		}
+		made, err := Objects(out)
+		if err != nil {
+			return err
+		}
+		made[0].SetNamespace(p.Namespace)
+		p.Objects = append(p.Objects, made...)
+		return nil
+	})
 }
 
 // database makes the user that the bridge is given, with the rights that Spinnaker's guide gives to clouddriver_migrate, and points the bridge
@@ -179,7 +241,7 @@ func (p *spinnakerPod) database(config map[string]any) error {
 	if server == nil {
 		return fmt.Errorf("jdbcUrl %q", url)
 	}
-	p.Variables["FAIRLEAD_DATABASE_DSN"] = func(dsn string) string {
+	p.bridgePod.Variables["FAIRLEAD_DATABASE_DSN"] = func(dsn string) string {
 		return regexp.MustCompile(`tcp\([^)]*\)`).ReplaceAllString(dsn, "tcp("+server[1]+")")
 	}
 	db, err := sql.Open("mysql", "testenv:"+password+"@tcp("+server[1]+")/clouddriver")
@@ -187,7 +249,7 @@ func (p *spinnakerPod) database(config map[string]any) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	secret, err := os.ReadFile(p.Path("/etc/fairlead/database-password"))
+	secret, err := os.ReadFile(p.bridgePod.Path("/etc/fairlead/database-password"))
 	if err != nil {
 		return err
 	}
@@ -203,13 +265,13 @@ func (p *spinnakerPod) database(config map[string]any) error {
 }
 
 func (p *spinnakerPod) startBridge() error {
-	container, err := p.Container("fairlead-bridge")
+	container, err := p.bridgePod.Container("fairlead-bridge")
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(p.t.Context()))
 	p.signal = stop
-	cmd, err := p.Command(ctx, container, p.log)
+	cmd, err := p.bridgePod.Command(ctx, container, p.log)
 	if err != nil {
 		stop()
 		return err
@@ -334,7 +396,9 @@ func (x *agentWorld) beside(t *testing.T) {
 	for _, file := range []string{"service.yml", "uninstall.yml"} {
 		x.apply(t, objects(t, func() ([]byte, error) { return os.ReadFile(filepath.Join(operatorFolder, file)) }))
 	}
-	x.apply(t, kustomizeComponent(t))
+	for _, component := range []string{"kustomize", "kustomize-bridges"} {
+		x.apply(t, kustomizeComponent(t, component))
+	}
 	for _, path := range spinnakerPaths {
 		d, _ := path.deployment(t)
 		d.APIVersion, d.Kind, d.Name, d.Namespace = "apps/v1", "Deployment", "clouddriver-"+strings.ToLower(path.name), "spinnaker"

@@ -6,8 +6,14 @@
 {{- if not (or .Values.bridge.caPin .Values.bridge.ca.secretName .Values.bridge.plaintext) -}}
 {{- fail "bridge.caPin: is not set; the agent must know its bridge: give the CA PIN that fairlead status shows, or bridge.ca.secretName" -}}
 {{- end -}}
-{{- if not (or (include "fairlead-agent.tokenSecret" .) .Values.clientCertificate.secretName) -}}
-{{- fail "token: is not set; give token.value (fairlead token create makes one), token.secretName, or clientCertificate.secretName" -}}
+{{- if not (or (include "fairlead-agent.tokenSecret" .) .Values.clientCertificate.secretName .Values.serviceAccountToken.audience) -}}
+{{- fail "token: is not set; give token.value (fairlead token create makes one), token.secretName, clientCertificate.secretName, or serviceAccountToken.audience" -}}
+{{- end -}}
+{{- if and .Values.token.certificateSecret (not (include "fairlead-agent.tokenSecret" .)) -}}
+{{- fail "token.certificateSecret: means nothing without an enrolment token (token.value or token.secretName)" -}}
+{{- end -}}
+{{- if and .Values.bridge.proxied (not .Values.bridge.caPin) -}}
+{{- fail "bridge.proxied: needs bridge.caPin, by which the bridge behind the proxy is known" -}}
 {{- end -}}
 {{- if and .Values.token.value .Values.token.secretName -}}
 {{- fail "token.value and token.secretName: give one of them" -}}
@@ -41,15 +47,18 @@
 {{- with .Values.bridge.caPin }}{{- $_ := set $tls "pin" . }}{{- end -}}
 {{- if .Values.bridge.ca.secretName }}{{- $_ := set $tls "cacertFile" (printf "/etc/fairlead/ca/%s" .Values.bridge.ca.key) }}{{- end -}}
 {{- with .Values.bridge.serverName }}{{- $_ := set $tls "serverName" . }}{{- end -}}
+{{- if .Values.bridge.proxied }}{{- $_ := set $tls "proxied" true }}{{- end -}}
 {{- if .Values.clientCertificate.secretName }}
 {{- $_ := set $tls "clientCertFile" "/etc/fairlead/client/tls.crt" }}
 {{- $_ := set $tls "clientKeyFile" "/etc/fairlead/client/tls.key" }}
 {{- end -}}
 {{- $clouddriver := dict "grpc" .Values.bridge.address "insecure" .Values.bridge.plaintext -}}
 {{- if $tls }}{{- $_ := set $clouddriver "tls" $tls }}{{- end -}}
-{{- if include "fairlead-agent.tokenSecret" . }}
-{{- $_ := set $clouddriver "auth" (dict "tokenFile" (printf "/etc/fairlead/token/%s" .Values.token.key)) }}
-{{- end -}}
+{{- $auth := dict -}}
+{{- if include "fairlead-agent.tokenSecret" . }}{{- $_ := set $auth "tokenFile" (printf "/etc/fairlead/token/%s" .Values.token.key) }}{{- end -}}
+{{- with .Values.token.certificateSecret }}{{- $_ := set $auth "certificateSecret" . }}{{- end -}}
+{{- if .Values.serviceAccountToken.audience }}{{- $_ := set $auth "serviceAccountTokenFile" "/var/run/fairlead/identity/token" }}{{- end -}}
+{{- if $auth }}{{- $_ := set $clouddriver "auth" $auth }}{{- end -}}
 {{- $accounts := list -}}
 {{- range .Values.accounts -}}
 {{- $account := deepCopy . -}}

@@ -42,6 +42,9 @@ capabilities: {drop: [ALL]}
 {{- if .Values.clientCertificate.secretName }}
 - {name: client, mountPath: /etc/fairlead/client, readOnly: true}
 {{- end }}
+{{- if .Values.serviceAccountToken.audience }}
+- {name: identity, mountPath: /var/run/fairlead/identity, readOnly: true}
+{{- end }}
 {{- if .Values.kubeconfigs }}
 - {name: kubeconfigs, mountPath: /kubeconfigfiles, readOnly: true}
 {{- end }}
@@ -63,6 +66,16 @@ capabilities: {drop: [ALL]}
 {{- with .Values.clientCertificate.secretName }}
 - name: client
   secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- if .Values.serviceAccountToken.audience }}
+- name: identity
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: {{ .Values.serviceAccountToken.audience | quote }}
+          expirationSeconds: {{ .Values.serviceAccountToken.expirationSeconds }}
 {{- end }}
 {{- if .Values.kubeconfigs }}
 - name: kubeconfigs
