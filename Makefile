@@ -36,9 +36,11 @@ bin/bench: package = ./integration/cmd/bench
 bin/bench-cache: package = ./integration/cmd/bench-cache
 bin/bench-operations: package = ./integration/cmd/bench-operations
 bin/bench-accounts: package = ./integration/cmd/bench-accounts
+bin/bench-failover: package = ./integration/cmd/bench-failover
+bin/agent-fleet: package = ./agent/cmd/agent-fleet
 # Go knows better than make whether there is something to do.
-.PHONY: $(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations bench-accounts)
-$(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations bench-accounts):
+.PHONY: $(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations bench-accounts bench-failover agent-fleet)
+$(addprefix bin/,$(programs) testsummary demo bench bench-cache bench-operations bench-accounts bench-failover agent-fleet):
 	@go build -tags '$(tags)' -o $@ $(package)
 
 .PHONY: plugin
@@ -112,6 +114,10 @@ bench-cache: bin/bench-cache ## the caching's figures on a fleet of fake API ser
 .PHONY: bench-accounts
 bench-accounts: bin/bench-accounts ## two thousand accounts on a fleet of fake API servers: Clouddriver's start, one more, memory (ARGS="-accounts 200")
 	@bin/bench-accounts $(ARGS)
+
+.PHONY: bench-failover
+bench-failover: bin/bench-failover bin/agent-fleet ## three bridges and 500 agents when parts of them go away (ARGS="-run kill -agents 100"; an hour, bin/bench-failover -h)
+	@bin/bench-failover $(ARGS)
 
 .PHONY: generate
 generate: bin/testenv ## regenerate proto/gen

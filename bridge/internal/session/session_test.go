@@ -34,6 +34,7 @@ func TestSessionsOnARealServer(t *testing.T) {
 		{"an account that is withdrawn is handed over and no longer routed", withdrawn},
 		{"a revoked token ends its sessions", revoked},
 		{"a bridge that drains sends its agents away and lets nobody in", drained},
+		{"sessions begin at a limited rate, and those beyond it are told to come later", rush},
 		{"facts of an account do not overtake each other, and are stored later if the database is away", facts},
 		{"an agent that does not read holds up nothing", deaf},
 		{"tables that were emptied or edited by hand are healed by the checks", healing},

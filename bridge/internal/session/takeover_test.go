@@ -3,7 +3,11 @@ package session_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/fairlead/fairlead/bridge/internal/cache"
 	"github.com/fairlead/fairlead/bridge/internal/store/storetest"
@@ -142,18 +146,22 @@ func shares(t *testing.T, d *storetest.DB, _ int) {
 	evenly("a", "b", "c", "d")
 
 	// Each session knows what it has, and nobody has what another one has.
-	one.until("each account is attached in one session", func() bool {
-		seen := map[string]string{}
-		for _, x := range []*agent{a, b, c, dd} {
-			for name := range x.holds() {
-				if other := seen[name]; other != "" {
-					return false
+	known := func(agents ...*agent) {
+		t.Helper()
+		one.until("each account is attached in one session", func() bool {
+			seen := map[string]bool{}
+			for _, x := range agents {
+				for name := range x.holds() {
+					if seen[name] {
+						return false
+					}
+					seen[name] = true
 				}
-				seen[name] = x.instance()
 			}
-		}
-		return len(seen) == all
-	})
+			return len(seen) == all
+		})
+	}
+	known(a, b, c, dd)
 	before := epochs()
 	one.sleepChecks()
 	two.sleepChecks()
@@ -175,6 +183,7 @@ func shares(t *testing.T, d *storetest.DB, _ int) {
 	}
 	dd.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Goodbye{Goodbye: &linkv1.Goodbye{Reason: "stops"}}})
 	evenly("a", "c")
+	known(a, c)
 	// What is written, is written at the epochs of now.
 	for _, x := range []*agent{a, c} {
 		inventory := x.inventory()
@@ -217,4 +226,27 @@ func moves(t *testing.T, d *storetest.DB, _ int) {
 	if back := first.attached("a"); back.GetEpoch() <= got.GetEpoch() {
 		t.Errorf("attached %v after epoch %d", back, got.GetEpoch())
 	}
+}
+
+// rush opens far more sessions than may begin in the time that one waits. What becomes of them afterwards is nothing to it: they have no token.
+func rush(t *testing.T, d *storetest.DB, _ int) {
+	w := newWorld(t, d, "b", cache.Options{})
+	codesOf := map[codes.Code]int{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for range 2000 {
+		all.Go(func() {
+			a := w.open("")
+			a.listen()
+			err := a.over()
+			mu.Lock()
+			defer mu.Unlock()
+			codesOf[status.Code(err)]++
+		})
+	}
+	all.Wait()
+	if codesOf[codes.Unauthenticated] < 100 || codesOf[codes.Unavailable] == 0 || codesOf[codes.Unauthenticated]+codesOf[codes.Unavailable] != 2000 {
+		t.Errorf("of 2000 sessions: %v", codesOf)
+	}
+	w.connect("later", "a").attached("a")
 }

@@ -198,7 +198,6 @@ type agent struct {
 	secret string
 	// passed are attaches that came while the test waited for something else.
 	passed map[string]*linkv1.Attached
-	named  string
 	// attaches are the epochs of what it has now, as far as frames were taken.
 	attaches map[string]uint64
 }
@@ -257,7 +256,6 @@ func (w *world) connect(instance string, names ...string) *agent {
 func (w *world) resume(instance string, resumes []*linkv1.Resume, names ...string) *agent {
 	w.t.Helper()
 	a := w.opens()
-	a.named = instance
 	a.say(hello(instance, resumes, names...))
 	a.secret = a.get("welcome", func(f *linkv1.SessionDown) bool { return f.GetWelcome() != nil }).GetWelcome().GetSessionSecret()
 	return a
@@ -295,8 +293,6 @@ func (a *agent) holds() map[string]uint64 {
 		}
 	}
 }
-
-func (a *agent) instance() string { return a.named }
 
 // attached takes the account's next attach.
 func (a *agent) attached(account string) *linkv1.Attached {
