@@ -31,6 +31,8 @@ type clouddriverPart struct {
 	java, classPath         string
 	// configure has the last word on the configuration; may be nil.
 	configure func(config map[string]any)
+	// javaArguments are further ones, which win over ours.
+	javaArguments []string
 	// answers: its database has all tables, and its port answers.
 	answers *later[struct{}]
 }
@@ -121,6 +123,7 @@ func (c *clouddriverPart) arguments() string {
 		// Clouddriver also reads the working directory and ~/.spinnaker; both are empty.
 		"-Dspring.config.additional-location=file:" + c.file("config") + "/",
 	}
+	arguments = append(arguments, c.javaArguments...)
 	arguments = append(arguments, "-cp", c.classPath, "com.netflix.spinnaker.clouddriver.Main")
 	var lines strings.Builder
 	for _, argument := range arguments {

@@ -59,7 +59,7 @@ func TestClouddriversConfigurationTellsThePluginItsBridge(t *testing.T) {
 }
 
 func TestJavasArgumentsSurviveSpacesAndQuotes(t *testing.T) {
-	c := &clouddriverPart{dir: `/a "b" c\d`, classPath: "/x y.jar:/z.jar"}
+	c := &clouddriverPart{dir: `/a "b" c\d`, classPath: "/x y.jar:/z.jar", javaArguments: []string{"-Xmx3g"}}
 	lines := strings.Split(strings.TrimSpace(c.arguments()), "\n")
 	if got, want := lines[len(lines)-2], `"/x y.jar:/z.jar"`; got != want {
 		t.Errorf("class path %s, want %s", got, want)

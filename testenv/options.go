@@ -52,6 +52,8 @@ type Options struct {
 	DiesWithParent bool `json:"-"`
 	// Configure changes Clouddriver's configuration, as clouddriver.yml has it, before it is written; nil means no change.
 	Configure func(config map[string]any) `json:"-"`
+	// Java are further arguments for Clouddriver's Java. By default it has a small heap and starts quickly, at the price of slow requests.
+	Java []string `json:"java,omitempty"`
 	// ConfigureBridge and ConfigureAgent do the same with each fairlead-bridge.yml and armory-agent.yml. An agent's enrolment token
 	// covers the accounts that its configuration has then.
 	ConfigureBridge, ConfigureAgent func(config map[string]any) `json:"-"`

@@ -134,7 +134,7 @@ func newUp(options Options) (*up, error) {
 			return nil, err
 		}
 		name := partName("clouddriver", n)
-		c := &clouddriverPart{n: n, name: name, dir: u.file(name), log: u.log(name), version: options.Clouddriver, port: port, database: u.database, configure: options.Configure, answers: newLater[struct{}]()}
+		c := &clouddriverPart{n: n, name: name, dir: u.file(name), log: u.log(name), version: options.Clouddriver, port: port, database: u.database, configure: options.Configure, javaArguments: options.Java, answers: newLater[struct{}]()}
 		u.clouddriv = append(u.clouddriv, c)
 		u.env.Clouddrivers = append(u.env.Clouddrivers, Clouddriver{URL: c.url(), Version: build.ClouddriverRelease(options.Clouddriver), Log: c.log})
 	}

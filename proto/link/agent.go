@@ -38,7 +38,7 @@ type AgentConfig struct {
 	// Rand spreads checks. It need not be secret.
 	Rand *rand.Rand
 
-	// OutboxBytes (8 MiB) and OutboxChanges (50,000) bound what one account has unsent or unacknowledged, TotalBytes (16 MiB) what all have
+	// OutboxBytes (8 MiB) and OutboxChanges (50,000) bound what one account has unsent or unacknowledged, TotalBytes (8 MiB) what all have
 	// together; each may have ShareBytes (128 KiB) whatever the others have, so that one whose bridge does not take its inventory stops nobody else.
 	OutboxBytes, OutboxChanges, TotalBytes, ShareBytes int
 	// BatchBytes (256 KiB) and BatchChanges (1,000) end a batch; a change set is never cut for them.
@@ -80,7 +80,7 @@ func (c *AgentConfig) complete() error {
 	setDefault(&c.MinimumCapability, Oldest)
 	setDefault(&c.OutboxBytes, 8<<20)
 	setDefault(&c.OutboxChanges, 50_000)
-	setDefault(&c.TotalBytes, 16<<20)
+	setDefault(&c.TotalBytes, 8<<20)
 	setDefault(&c.ShareBytes, 128<<10)
 	setDefault(&c.BatchBytes, 256<<10)
 	setDefault(&c.BatchChanges, 1_000)

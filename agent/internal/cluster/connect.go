@@ -20,8 +20,9 @@ const (
 	// The same for operations. kubectl allows 50 to each of its processes; a busy account has several operations at once.
 	operationRate, operationBurst = 400, 800
 
-	// streamWindow bounds what a watch that is not read holds in memory.
-	streamWindow = 1 << 20
+	// streamWindow bounds what a listing or a watch that is not read holds in memory: while the outboxes are full, all of them are not. It bounds what one
+	// stream can read as well: 2.5 MB a second from an API server that is 50 ms away, before compression.
+	streamWindow = 128 << 10
 	// defaultHeaderTimeout bounds how long an inventory request waits for an answer to begin. An API server ends
 	// requests by itself after 60 s.
 	defaultHeaderTimeout = 75 * time.Second

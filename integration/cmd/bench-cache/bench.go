@@ -11,6 +11,8 @@ type bench struct {
 	sizes
 
 	json bool
+	// java are arguments for Clouddriver's Java.
+	java []string
 	// profiles is a directory; "": none are wanted.
 	profiles string
 	figure   string

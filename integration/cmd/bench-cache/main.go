@@ -31,6 +31,7 @@ type sizes struct {
 	settle                    time.Duration
 	readAccounts, readGroups  int
 	reads                     int
+	readTime                  time.Duration
 	writes                    int
 }
 
@@ -68,7 +69,8 @@ func main() {
 	flag.DurationVar(&s.settle, "memory.settle", 4*time.Minute, "how long an agent is left alone before its memory is read: Go collects at least every two minutes")
 	flag.IntVar(&s.readAccounts, "reads.accounts", 100, "accounts of figure reads")
 	flag.IntVar(&s.readGroups, "reads.groups", 10_000, "server groups over all of them")
-	flag.IntVar(&s.reads, "reads.rounds", 20, "requests of each view")
+	flag.IntVar(&s.reads, "reads.rounds", 40, "requests of each view, if there is time")
+	flag.DurationVar(&s.readTime, "reads.time", 5*time.Minute, fmt.Sprintf("how long each of the two layouts is read, if it was read %d times by then", leastReads))
 	flag.IntVar(&s.writes, "writer.rows", 40_000, "bodies of figure writer")
 	profiles := flag.String("profiles", "", "directory for profiles of the agent: processor time in cold and fresh, heap in memory")
 	flag.Parse()

@@ -108,6 +108,11 @@ func resident(pid int) (now, peak float64, err error) {
 	return now, peak, nil
 }
 
+// forgetPeak lets the peak of a process's resident memory begin anew (proc(5), clear_refs).
+func forgetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
+}
+
 // processor is the processor time that a process has used, in seconds.
 func processor(pid int) float64 {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

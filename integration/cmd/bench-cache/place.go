@@ -83,7 +83,7 @@ func (p *place) open(ctx context.Context, accounts int, clouddriver string, fill
 	}
 	p.bench.tell("%d accounts with %d objects; bridge, agent and MariaDB start", accounts, p.objects())
 	p.env, err = testenv.Up(ctx, testenv.Options{
-		Dir: filepath.Join(dir, "env"), Clouddriver: clouddriver, WithoutCluster: true, DiesWithParent: true,
+		Dir: filepath.Join(dir, "env"), Clouddriver: clouddriver, WithoutCluster: true, DiesWithParent: true, Java: p.bench.java,
 		ConfigureAgent: func(config map[string]any) {
 			config["kubernetes"].(map[string]any)["accounts"] = declared
 			config["logging"] = map[string]any{"level": "warn", "format": "text"}
