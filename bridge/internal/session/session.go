@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	mathrand "math/rand/v2"
+	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -359,12 +359,20 @@ func (e *session) instance() string {
 	return e.agent.GetInstance()
 }
 
-// process names the agent's process as the bridge knows it: its word for itself, bound to who it has proven to be. By the word alone another
+// process names the agent's process as the bridge knows it: its word for itself, and who it has proven to be. By the word alone another
 // agent could pass for it, and get its operations.
 func (e *session) process() string {
-	sum := sha256.Sum256([]byte(strconv.Itoa(len(e.identity.Subject())) + e.identity.Subject() + e.instance()))
-	return hex.EncodeToString(sum[:16])
+	proven := sha256.Sum256([]byte(e.identity.Subject()))
+	word := e.instance()
+	if !plain.MatchString(word) {
+		sum := sha256.Sum256([]byte(word))
+		word = hex.EncodeToString(sum[:16])
+	}
+	return word + "." + hex.EncodeToString(proven[:16])
 }
+
+// plain is a word that people can be shown, and that is no longer than what an agent says.
+var plain = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
 
 func (e *session) name() string {
 	e.mu.Lock()
