@@ -13,7 +13,7 @@ import (
 // where they go is for the balancer to say.
 
 const (
-	// balanceInterval is how often sessions are counted; mostMoved of them are sent away at once.
+	// balanceInterval is how often sessions are counted; mostMoved of them are sent away at once, or a quarter of the share if that is more.
 	balanceInterval = 5 * time.Second
 	mostMoved       = 20
 	// mostPause is how rarely it is tried when those that are sent away come back: then nothing balances.
@@ -34,7 +34,7 @@ func surplus(mine, all, bridges int) int {
 	}
 	share := (all + bridges - 1) / bridges
 	if above := mine - share; above > max(2, share/20) {
-		return min(above, mostMoved)
+		return min(above, max(mostMoved, share/4))
 	}
 	return 0
 }

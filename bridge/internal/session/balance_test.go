@@ -7,7 +7,7 @@ func TestABridgeSendsAwayWhatItHasAboveItsShare(t *testing.T) {
 		{500, 500, 1, 0},   // alone
 		{0, 500, 3, 0},     // it has just come
 		{167, 500, 3, 0},   // even
-		{167, 500, 4, 20},  // one was added
+		{167, 500, 4, 31},  // one was added
 		{135, 500, 4, 10},  // nearly there
 		{131, 500, 4, 0},   // near enough
 		{2, 2, 2, 0},       // too few to matter

@@ -44,11 +44,14 @@ func (b *bench) call(ctx context.Context, bridges ...int) (result calls) {
 				case err == nil && code == 0:
 					result.done++
 					told[account+"/"+name] = "done"
-				case err == nil && strings.Contains(text, "nothing was changed"):
+				case err == nil && strings.Contains(text, "nothing was changed"), err != nil && strings.Contains(err.Error(), "connection refused"):
 					result.nothing++
 					told[account+"/"+name] = "nothing"
 				default:
 					result.unknown++
+				}
+				if err == nil && code != 0 {
+					b.tell("bridge %d, %s, after %s: %s (%v)", bridges[caller%len(bridges)], account, time.Since(began).Round(time.Millisecond), strings.TrimSpace(text), err)
 				}
 				mu.Unlock()
 				_ = sleep(ctx, b.callers)

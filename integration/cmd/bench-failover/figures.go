@@ -37,6 +37,9 @@ func kill(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	if err := b.tellMissing(ctx); err != nil {
+		return err
+	}
 	elsewhere, err := b.connected(ctx, "bridge-1")
 	if err != nil {
 		return err

@@ -21,6 +21,20 @@ func (b *bench) connected(ctx context.Context, without string) (n int, err error
 	return n, err
 }
 
+// tellMissing says which accounts have no session.
+func (b *bench) tellMissing(ctx context.Context) error {
+	for _, c := range b.clusters {
+		var n int
+		if err := b.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM fairlead_session WHERE account = ?", c.Name).Scan(&n); err != nil {
+			return err
+		}
+		if n == 0 {
+			b.tell("account %s has no session now", c.Name)
+		}
+	}
+	return nil
+}
+
 // agree changes an object of each cluster, and waits until the tables have all of these changes, and for each account as many rows of each kind as
 // there are objects.
 func (b *bench) agree(ctx context.Context, within time.Duration) error {
