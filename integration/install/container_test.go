@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,16 +46,19 @@ type containers struct {
 }
 
 const (
-	imagePrefix, imageVersion = "fairlead.test", "test"
+	imagePrefix = "fairlead.test"
 	// machine is the empty image.
 	machine = "fairlead-base:local"
 )
+
+// imageVersion is a run's own, so that ./run removes its images and no others.
+func imageVersion() string { return cmp.Or(os.Getenv("FAIRLEAD_RUN"), "test") }
 
 // buildImages builds the images that the pods name.
 func buildImages(t *testing.T, jar string) {
 	t.Helper()
 	build := exec.CommandContext(t.Context(), "../../images/build", jar)
-	build.Env = append(os.Environ(), "PREFIX="+imagePrefix, "VERSION="+imageVersion, "BASE=local")
+	build.Env = append(os.Environ(), "PREFIX="+imagePrefix, "VERSION="+imageVersion(), "BASE=local")
 	out, err := build.CombinedOutput()
 	if err != nil {
 		t.Fatalf("images: %v: %s", err, out)
@@ -246,7 +250,7 @@ func (c *containers) run(pod *Pod, spec *corev1.Container, options ...testcontai
 		user = fmt.Sprintf("%d:%d", *s.RunAsUser, *s.RunAsUser)
 	}
 	all := append([]testcontainers.ContainerCustomizer{host(change, user), testcontainers.WithEnv(variables), testcontainers.WithCmd(spec.Args...)}, options...)
-	return c.start(spec.Name, imagePrefix+"/"+image+":"+imageVersion, all...)
+	return c.start(spec.Name, imagePrefix+"/"+image+":"+imageVersion(), all...)
 }
 
 // giveTo makes a directory's files those of a user, which fsGroup does with volumes in a cluster.
@@ -397,7 +401,7 @@ func (c *containers) reaches(from testcontainers.Container, address string) erro
 }
 
 // inContainers is the main job of an install path in containers.
-func inContainers(t *testing.T, path spinnakerPath, version string) (rows []string) {
+func inContainers(t *testing.T, path spinnakerPath, version string) (rows measurements) {
 	c := newContainers(t, version)
 	bridge := c.startPod(path)
 	url, err := c.pod.PortEndpoint(t.Context(), "7002/tcp", "http")
@@ -420,7 +424,9 @@ func inContainers(t *testing.T, path spinnakerPath, version string) (rows []stri
 	for _, mode := range modes {
 		account := "by-" + mode
 		c.startAgent(x, mode, account)
-		rows = append(rows, fmt.Sprintf("%-20s %-7s %-18s %s", path.name, version, mode, x.deploys(t, account)))
+		m := x.deploys(t, account)
+		m.path, m.version, m.mode = path.name, version, mode
+		rows = append(rows, m)
 	}
 	return rows
 }

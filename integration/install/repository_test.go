@@ -19,6 +19,8 @@ import (
 	"github.com/fairlead/fairlead/testenv"
 )
 
+const repositoryPath = "Halyard, plugin from its repository"
+
 // TestClouddriverFetchesThePluginFromItsRepository has a real Clouddriver download the plugin from a plugins.json as a release makes it, with the
 // profile for that; deploys with it; and does not start with a bundle whose hash is another one.
 func TestClouddriverFetchesThePluginFromItsRepository(t *testing.T) {
@@ -26,7 +28,7 @@ func TestClouddriverFetchesThePluginFromItsRepository(t *testing.T) {
 		t.Skip("the repository is on this machine, which containers do not reach; -env=process runs this")
 	}
 	served := newRepository(t)
-	pod := newSpinnakerPod(t, spinnakerPath{name: "Halyard, plugin from its repository", deployment: served.byHalyard})
+	pod := newSpinnakerPod(t, spinnakerPath{name: repositoryPath, deployment: served.byHalyard})
 	versions := testenv.Versions()
 	version := versions[len(versions)-1]
 	env := pod.up(version)
@@ -34,7 +36,11 @@ func TestClouddriverFetchesThePluginFromItsRepository(t *testing.T) {
 		t.Errorf("the bundle was fetched %d times", got)
 	}
 	x := world(t, env, pod.bridge)
-	t.Run("main job", func(inner *testing.T) { t.Log(x.mainJob(inner, t, "agent")) })
+	t.Run("main job", func(inner *testing.T) {
+		m := x.mainJob(inner, t, "agent")
+		m.path, m.version, m.mode = repositoryPath, version, "agent"
+		measurements{m}.check(inner)
+	})
 
 	t.Run("another hash", func(t *testing.T) {
 		must(t, served.spoil())
