@@ -15,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/testenv"
 )
@@ -65,6 +66,39 @@ func TestClouddriverFetchesThePluginFromItsRepository(t *testing.T) {
 			t.Errorf("Clouddriver does not refuse the bundle; it says\n%s", tail(said))
 		}
 	})
+	t.Run("beside the replaced product", func(t *testing.T) { x.besideTheReplacedProduct(t, served) })
+}
+
+// besideTheReplacedProduct starts Clouddriver with the settings of both ways to have the replaced agent: the plugin does nothing, says which keys to
+// change, and Clouddriver serves what it served.
+func (x *agentWorld) besideTheReplacedProduct(t *testing.T, served *repository) {
+	must(t, served.restore())
+	file := filepath.Join(filepath.Dir(filepath.Dir(x.env.Clouddriver.Log)), "clouddriver", "config", "clouddriver.yml")
+	config := map[string]any{}
+	must(t, yaml.Unmarshal([]byte(read(t, file)), &config))
+	on := map[string]any{"enabled": true}
+	merge(config, map[string]any{
+		"armory":    map[string]any{"kubesvc": on},
+		"spinnaker": map[string]any{"extensibility": map[string]any{"plugins": map[string]any{"Armory.Kubesvc": on}}},
+	})
+	content, err := yaml.Marshal(config)
+	must(t, err)
+	must(t, os.WriteFile(file, content, 0o600))
+	before, err := os.Stat(x.env.Clouddriver.Log)
+	must(t, err)
+	must(t, x.env.Start(within(t, 4*time.Minute), "clouddriver", 0))
+	log, err := os.ReadFile(x.env.Clouddriver.Log)
+	must(t, err)
+	for _, key := range []string{"spinnaker.extensibility.plugins.Armory.Kubesvc.enabled", "armory.kubesvc.enabled"} {
+		if !regexp.MustCompile(`Fairlead does nothing: .*set ` + regexp.QuoteMeta(key) + ` to false \(https://`).Match(log[before.Size():]) {
+			t.Errorf("the plugin does not say to set %s to false:\n%s", key, tail(string(log)))
+		}
+	}
+	names, err := x.env.REST().Accounts(within(t, time.Minute))
+	must(t, err)
+	if len(names) > 0 {
+		t.Errorf("Clouddriver has accounts %v", names)
+	}
 }
 
 // repository is a plugin repository as a release makes it.
@@ -73,6 +107,7 @@ type repository struct {
 
 	directory string
 	asked     chan string
+	spoilt    []byte // the index before it was spoilt
 }
 
 func newRepository(t *testing.T) *repository {
@@ -124,7 +159,13 @@ func (r *repository) spoil() error {
 	if !sum.Match(content) {
 		return fmt.Errorf("%s names no SHA-512", file)
 	}
+	r.spoilt = content
 	return os.WriteFile(file, sum.ReplaceAll(content, []byte(`"sha512sum": "`+strings.Repeat("0", 128)+`"`)), 0o644)
+}
+
+// restore undoes spoil.
+func (r *repository) restore() error {
+	return os.WriteFile(filepath.Join(r.directory, "plugins.json"), r.spoilt, 0o644)
 }
 
 // byHalyard is Halyard's Deployment with the profile for the repository: without an init container and its volume.
