@@ -5,11 +5,13 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fairlead/fairlead/agent/internal/cloud"
 	"github.com/fairlead/fairlead/agent/internal/cluster"
 	"github.com/fairlead/fairlead/agent/internal/config"
+	"github.com/fairlead/fairlead/agent/internal/credentials"
 	"github.com/fairlead/fairlead/agent/internal/execute"
 	"github.com/fairlead/fairlead/agent/internal/memory"
 	"github.com/fairlead/fairlead/agent/internal/server"
@@ -23,6 +25,7 @@ type Agent struct {
 	server  *server.Server
 	fleet   *fleet
 	reload  *reloader
+	metrics *prometheus.Registry
 }
 
 // Options of an agent.
@@ -39,7 +42,7 @@ type Options struct {
 func New(cfg *config.Config, o Options) (*Agent, error) {
 	identity := describe(cfg)
 	f := &fleet{
-		log: o.Log, clouds: cloud.New(nil), version: identity.GetVersion(), shared: cluster.NewShared(), schemas: execute.NewSchemas(),
+		log: o.Log, clouds: cloud.New(nil), version: identity.GetVersion(), shared: cluster.NewShared(), reads: credentials.NewReads(), schemas: execute.NewSchemas(),
 		changed: make(chan struct{}, 1), settings: settingsOf(cfg), members: map[string]*member{},
 	}
 	f.apply(context.Background(), cfg)
@@ -48,6 +51,8 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics := prometheus.NewRegistry()
+	connects.Metrics = func() ([]byte, error) { return text(metrics) }
 	s, err := session.New(connects, served)
 	if err != nil {
 		return nil, err
@@ -57,7 +62,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 		o.Log.Warn("no account is configured (kubernetes.accounts); the agent connects and serves none")
 	}
 	r := newReloader(cfg, f, o)
-	return &Agent{session: s, fleet: f, reload: r, server: newServer(cfg, s, r, o.Log)}, nil
+	return &Agent{session: s, fleet: f, reload: r, metrics: metrics, server: newServer(cfg, s, r, metrics, o.Log)}, nil
 }
 
 func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger) (session.Config, error) {

@@ -12,6 +12,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead/fairlead/agent/internal/cloud"
 	"github.com/fairlead/fairlead/agent/internal/cluster"
 	"github.com/fairlead/fairlead/agent/internal/config"
@@ -33,6 +35,7 @@ type fleet struct {
 	tell    func(served []session.Account, removed []string) error
 	version string
 	shared  *cluster.Shared
+	reads   *prometheus.CounterVec
 	schemas *execute.Schemas
 	clouds  *cloud.Cloud
 	// changed: the session is to be told.
@@ -197,7 +200,7 @@ func (f *fleet) join(account config.Account) *member {
 	level := &ownLevel{}
 	log := level.of(f.log)
 	return &member{account: account, level: level, log: log, keeper: credentials.New(account.Name, spec, credentials.Options{
-		Policy: credentials.Policy{ExecPlugins: f.settings.execPlugins, Cloud: f.clouds}, Secrets: f.reader, Refresh: f.settings.refresh, Log: log,
+		Policy: credentials.Policy{ExecPlugins: f.settings.execPlugins, Cloud: f.clouds}, Secrets: f.reader, Refresh: f.settings.refresh, Reads: f.reads, Log: log,
 	})}
 }
 

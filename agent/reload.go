@@ -39,12 +39,15 @@ type reloader struct {
 }
 
 func newReloader(started *config.Config, f *fleet, o Options) *reloader {
-	return &reloader{
+	r := &reloader{
 		source: o.Source, fleet: f, level: o.Level, log: o.Log, started: started,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_agent_config_reloads_total",
 			Help: "Configurations that were read because a file had changed, by what became of them: applied or refused."}, []string{"outcome"}),
 		state: server.Config{Files: started.Files, Applied: time.Now()},
 	}
+	r.reloads.WithLabelValues("applied")
+	r.reloads.WithLabelValues("refused")
+	return r
 }
 
 // run looks at the files until ctx ends.

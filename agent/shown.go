@@ -16,11 +16,18 @@ import (
 )
 
 // newServer shows session and accounts to probes and people.
-func newServer(cfg *config.Config, s *session.Session, r *reloader, log *slog.Logger) *server.Server {
-	metrics := prometheus.NewRegistry()
+func newServer(cfg *config.Config, s *session.Session, r *reloader, metrics *prometheus.Registry, log *slog.Logger) *server.Server {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(r.metrics()...)
 	metrics.MustRegister(s.Collectors()...)
+	metrics.MustRegister(r.fleet.shared.Collectors()...)
+	metrics.MustRegister(newWatches(r.fleet), r.fleet.reads)
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "fairlead_agent_info", Help: "1; the label is the agent's version.",
+		ConstLabels: prometheus.Labels{"version": Version()}}, func() float64 { return 1 }))
+	var shownMetrics prometheus.Gatherer = metrics
+	if cfg.Prometheus.ReplacedNames {
+		shownMetrics = replaced{metrics}
+	}
 	o := server.Options{Host: cfg.Server.Host, Port: cfg.Server.Port, Log: log}
 	if cfg.Prometheus.Enabled {
 		o.MetricsPort = cfg.Prometheus.Port
@@ -33,7 +40,7 @@ func newServer(cfg *config.Config, s *session.Session, r *reloader, log *slog.Lo
 		Accounts:   func() []server.Account { return shown(r.fleet.all(), s.State().Refused) },
 		Operations: func() []server.Operation { return operations(s) },
 		Config:     r.shown,
-		Metrics:    metrics,
+		Metrics:    shownMetrics,
 		Version:    server.Version{Version: Version(), GoVersion: runtime.Version()},
 	})
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead/fairlead/bridge/internal/admin"
 	"github.com/fairlead/fairlead/bridge/internal/cache"
 	"github.com/fairlead/fairlead/bridge/internal/config"
+	"github.com/fairlead/fairlead/bridge/internal/forwarded"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
 	"github.com/fairlead/fairlead/bridge/internal/peer"
@@ -59,6 +60,8 @@ type Bridge struct {
 	plugin   *plugin.Server
 	admin    *admin.Server
 	metrics  *prometheus.Registry
+	// agentMetrics are those that agents have sent.
+	agentMetrics *forwarded.Store
 
 	// The authority, once it has been read, and the certificates that it makes for this bridge: for agents, and for a plugin that calls over a network.
 	authority         atomic.Pointer[identity.Authority]
@@ -104,6 +107,7 @@ func ageOf(configured time.Duration) time.Duration {
 // build makes the parts, each of those that it depends on.
 func (b *Bridge) build() error {
 	cfg := b.cfg
+	b.agentMetrics = forwarded.New(b.metrics)
 	b.cache = cache.New(cache.Options{
 		Store: b.store, TableNamespace: cfg.Cache.TableNamespace, MaximumBody: cfg.Cache.MaximumBodyBytes,
 		QueueBytes: cfg.Cache.QueueBytes, MaximumApplications: cfg.Cache.MaximumApplications, MaximumLinks: cfg.Cache.MaximumLinks, Workers: cfg.Cache.Workers, VerifyRate: cmp.Or(cfg.Cache.VerifyRowsPerSecond, -1), Log: b.log, Metrics: b.metrics,
@@ -114,6 +118,7 @@ func (b *Bridge) build() error {
 		Store: b.store, Remover: b.cache, Bridge: cfg.Name, Version: b.version, Log: b.log, RemoveAfter: cfg.Accounts.RemoveAfter,
 		ApplicationsTable: cats.TableName(cfg.Cache.TableNamespace, cats.Applications, false),
 		Policy:            b.policy,
+		Metrics:           b.metrics,
 		Leaving:           func(account string) { b.sessions.Removed(account) },
 	})
 	b.tokens = identity.NewTokens(b.store, b.log)
@@ -123,7 +128,7 @@ func (b *Bridge) build() error {
 	b.history = operations.NewHistory(b.store, cfg.Name, cfg.Operations.Retention, b.log)
 	b.modes = operations.NewModes(b.store, cfg.Operations.Mode, identity.Matches, b.log)
 	router, err := operations.New(operations.Config{AbsentWait: cfg.Operations.AbsentWait, Accounts: b.registry, History: b.history, Elsewhere: func() { b.peers.Look() },
-		Spread: b.modes.Spread, Log: b.log})
+		Spread: b.modes.Spread, Metrics: b.metrics, Log: b.log})
 	if err != nil {
 		return err
 	}
@@ -131,7 +136,7 @@ func (b *Bridge) build() error {
 	b.peers = peer.NewClient(peer.Options{Self: cfg.Name, Router: router, Directory: b.store, Known: b.registry.Elsewhere, TLS: b.peerTLS, Log: b.log})
 	b.sessions = session.New(session.Config{
 		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Directory: b.store, Cache: b.cache, Router: router,
-		Heartbeat: cfg.Agents.Heartbeat, Age: ageOf(cfg.Agents.MaximumAge), CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
+		Heartbeat: cfg.Agents.Heartbeat, Age: ageOf(cfg.Agents.MaximumAge), Forwarded: b.agentMetrics, MetricsInterval: cfg.Metrics.Agents, CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
 		Address: cfg.Plugin.Address, SecretFile: cfg.Plugin.SecretFile, Remote: b.pluginRemote(), Accounts: pluginAccounts{b.registry, b.policy}, Runner: b.runner, Status: b.pluginStatus,

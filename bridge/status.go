@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -147,44 +145,6 @@ func (b *Bridge) count() (all, connected int) {
 	return len(list), connected
 }
 
-// registerMetrics adds what the bridge itself knows; the parts have added theirs.
-func (b *Bridge) registerMetrics() {
-	gauge := func(name, help string, labels prometheus.Labels, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "fairlead", Subsystem: "bridge", Name: name, Help: help, ConstLabels: labels}, value)
-	}
-	b.metrics.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		gauge("info", "1; the label is the bridge's version.", prometheus.Labels{"version": b.version}, func() float64 { return 1 }),
-		gauge("ready", "1 once the bridge has started completely.", nil, func() float64 { return oneIf(b.ready.Load()) }),
-		gauge("database_up", "1 while the database answers.", nil, func() float64 { return oneIf(b.health.database.Load() == nil) }),
-		gauge("sessions", "Agents that have a session at this bridge.", nil, func() float64 { return float64(len(b.sessions.Sessions())) }),
-		gauge("agents_outdated", "Agents that should be upgraded, by whether they are served; those that are not came within the last hour.", prometheus.Labels{"served": "yes"}, func() float64 {
-			old := 0
-			for _, s := range b.sessions.Sessions() {
-				if session.Outdated(s.Agent, b.version) != "" {
-					old++
-				}
-			}
-			return float64(old)
-		}),
-		gauge("agents_outdated", "Agents that should be upgraded, by whether they are served; those that are not came within the last hour.", prometheus.Labels{"served": "no"}, func() float64 {
-			return float64(len(b.sessions.TurnedAway()))
-		}),
-		gauge("accounts", "Accounts, by whether an agent serves them.", prometheus.Labels{"state": "connected"}, func() float64 {
-			_, connected := b.count()
-			return float64(connected)
-		}),
-		gauge("accounts", "Accounts, by whether an agent serves them.", prometheus.Labels{"state": "stale"}, func() float64 {
-			all, connected := b.count()
-			return float64(all - connected)
-		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "fairlead", Subsystem: "bridge", Name: "operations_total", Help: "Operations that callers asked for."},
-			func() float64 { return float64(b.runner.count.Load()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "fairlead", Subsystem: "bridge", Name: "history_dropped_total",
-			Help: "Operations that found no room in the history while the database was away."}, func() float64 { return float64(b.history.Dropped()) }),
-	)
-}
-
 func oneIf(yes bool) float64 {
 	if yes {
 		return 1
@@ -203,6 +163,7 @@ func (b *Bridge) serveMetrics(ctx context.Context) error {
 		return fmt.Errorf("metrics.address: %w", err)
 	}
 	mux := http.NewServeMux()
+	mux.Handle("/metrics/agents", promhttp.HandlerFor(b.agentMetrics, promhttp.HandlerOpts{MaxRequestsInFlight: 2}))
 	mux.Handle("/metrics", promhttp.HandlerFor(b.metrics, promhttp.HandlerOpts{Registry: b.metrics}))
 	return admin.Serve(ctx, listener, mux, b.log)
 }

@@ -56,3 +56,8 @@ func (a *Agent) Finish(now time.Time, id string, outcome *linkv1.Outcome) {
 	a.ledger.finish(a.now, id, outcome)
 	a.leaveIfDone()
 }
+
+// Ledger tells how many operations wait or run, how many results are kept, and how many bytes of output.
+func (a *Agent) Ledger() (active, results, bytes int) {
+	return len(a.ledger.active), len(a.ledger.finished), a.ledger.bytes
+}

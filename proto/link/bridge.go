@@ -42,6 +42,8 @@ type BridgeConfig struct {
 	Accounts int
 	// CheckInterval is how often agents have an agreed group compared again; 0: as they were told themselves.
 	CheckInterval time.Duration
+	// MetricsInterval is how often agents may send their metrics; 0: never.
+	MetricsInterval time.Duration
 }
 
 func (c *BridgeConfig) complete() error {

@@ -90,6 +90,7 @@ func (b *Bridge) welcome(h *linkv1.Hello) {
 		InventoryCredit:     uint64(b.cfg.Window),
 		MaximumBodyBytes:    uint32(b.cfg.MaximumBody),
 		CheckIntervalMs:     uint32(b.cfg.CheckInterval.Milliseconds()),
+		MetricsIntervalMs:   uint32(b.cfg.MetricsInterval.Milliseconds()),
 	}}})
 	b.declare(h.GetAccounts(), nil)
 }

@@ -43,6 +43,7 @@ type routes struct {
 	present atomic.Pointer[route]
 	// refused is called when the API server does not take the credentials; nil: nobody wants to know.
 	refused func()
+	metrics *metrics
 
 	mu sync.Mutex
 	// former routes may still carry a watch.
@@ -55,6 +56,9 @@ const mostFormer = 8
 // RoundTrip implements http.RoundTripper.
 func (r *routes) RoundTrip(request *http.Request) (*http.Response, error) {
 	answer, err := r.present.Load().authenticated.RoundTrip(request)
+	if r.metrics != nil {
+		r.metrics.answered(answer, err)
+	}
 	if err == nil && answer.StatusCode == http.StatusUnauthorized && r.refused != nil {
 		r.refused()
 	}

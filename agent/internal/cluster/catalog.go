@@ -43,6 +43,8 @@ type Shared struct {
 	// servers by URL.
 	servers map[string]weak.Pointer[server]
 
+	metrics *metrics
+
 	// lists bounds how many listings run at once, over all accounts.
 	lists chan struct{}
 }
@@ -82,7 +84,7 @@ const concurrentLists = 128
 
 // NewShared makes what accounts share.
 func NewShared() *Shared {
-	return &Shared{catalogs: map[[sha256.Size]byte]weak.Pointer[catalog]{}, servers: map[string]weak.Pointer[server]{}, lists: make(chan struct{}, concurrentLists)}
+	return &Shared{metrics: newMetrics(), catalogs: map[[sha256.Size]byte]weak.Pointer[catalog]{}, servers: map[string]weak.Pointer[server]{}, lists: make(chan struct{}, concurrentLists)}
 }
 
 // intern returns the catalog with this content that some account has already, or makes it.

@@ -55,6 +55,9 @@ func connect(account config.Account, o Options) (*connection, error) {
 		return nil, err
 	}
 	r := &routes{account: account, noProxy: o.NoProxy, refused: o.Refused}
+	if o.Shared != nil {
+		r.metrics = o.Shared.metrics
+	}
 	r.present.Store(first)
 	c := &connection{
 		server: first.server, namespace: access.Namespace, routes: r,

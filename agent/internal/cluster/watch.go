@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead/fairlead/proto/cats"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,6 +64,7 @@ type kindWatch struct {
 	filter    filter
 	quota     *quota
 	ages      *ages
+	events    prometheus.Counter
 
 	// denied counts refusals by namespace ("": the whole kind).
 	denied  map[string]*denial
@@ -70,13 +73,14 @@ type kindWatch struct {
 
 // run lists and watches until ctx ends.
 func (w *kindWatch) run(ctx context.Context) {
-	w.denied = map[string]*denial{}
+	w.denied, w.events = map[string]*denial{}, w.cluster.shared.metrics.of(w.kind)
 	retry := backoff{base: w.cluster.timing.retry, most: w.cluster.timing.mostRetry}
 	for ctx.Err() == nil {
 		live, err := w.generation(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		w.cluster.shared.metrics.ended(live, err)
 		if live {
 			retry.reset()
 		}
@@ -247,7 +251,10 @@ func (w *kindWatch) follow(ctx context.Context, src *source, version string, sta
 	for {
 		before := version
 		var err error
-		version, err = src.watch(ctx, version, started, func(e watched) (string, error) { return w.take(ctx, e) })
+		version, err = src.watch(ctx, version, started, func(e watched) (string, error) {
+			w.events.Inc()
+			return w.take(ctx, e)
+		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -353,6 +360,7 @@ func (w *kindWatch) leave(ctx context.Context, path string, key cats.Key) error 
 }
 
 func (w *kindWatch) skip(err error) {
+	w.cluster.shared.metrics.skipped.Inc()
 	if w.state.skipped(err) {
 		w.cluster.log.Error("an object cannot be read and is left out", "kind", w.kind, "error", err)
 	}

@@ -41,7 +41,12 @@ type document struct {
 		Host string
 		Port *int
 	}
-	Prometheus, Pprof struct {
+	Prometheus struct {
+		Enabled       bool
+		Port          *int
+		ReplacedNames bool `yaml:"replacedNames"`
+	}
+	Pprof struct {
 		Enabled bool
 		Port    *int
 	}
@@ -280,6 +285,7 @@ func (b *builder) rest(d *document) {
 	}
 	b.port("server.port", d.Server.Port, &c.Server.Port)
 	c.Prometheus.Enabled, c.Pprof.Enabled = d.Prometheus.Enabled, d.Pprof.Enabled
+	c.Prometheus.ReplacedNames = d.Prometheus.ReplacedNames
 	b.port("prometheus.port", d.Prometheus.Port, &c.Prometheus.Port)
 	b.port("pprof.port", d.Pprof.Port, &c.Pprof.Port)
 	c.Zone = strings.TrimSpace(d.ZoneID)

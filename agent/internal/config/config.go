@@ -110,6 +110,8 @@ type Server struct {
 type Prometheus struct {
 	Enabled bool
 	Port    int
+	// ReplacedNames adds the seven metrics of the replaced product under their names.
+	ReplacedNames bool
 }
 
 // Pprof is the profiling endpoint.

@@ -125,7 +125,7 @@ zoneId: zone
 	if c.Clouddriver != want {
 		t.Errorf("clouddriver\n%+v, want\n%+v", c.Clouddriver, want)
 	}
-	if c.Server != (Server{"127.0.0.1", 1}) || c.Prometheus != (Prometheus{true, 2}) || c.Pprof != (Pprof{true, 3}) || c.Timeout != 9*time.Second ||
+	if c.Server != (Server{"127.0.0.1", 1}) || c.Prometheus != (Prometheus{Enabled: true, Port: 2}) || c.Pprof != (Pprof{true, 3}) || c.Timeout != 9*time.Second ||
 		c.Zone != "zone" || c.Logging.Level != slog.LevelWarn || c.Logging.Format != "json" || c.Logging.Fields["team"] != "ops" {
 		t.Errorf("%+v", c)
 	}

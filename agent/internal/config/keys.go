@@ -76,7 +76,7 @@ func keys() map[string]key {
 		"kubernetes":  group(kubernetesKeys()),
 		"logging":     group(loggingKeys()),
 		"pprof":       group(map[string]key{"enabled": used(boolean), "port": used(whole)}),
-		"prometheus":  group(map[string]key{"enabled": used(boolean), "port": used(whole)}),
+		"prometheus":  group(map[string]key{"enabled": used(boolean), "port": used(whole), "replacedNames": used(boolean)}),
 		"server":      group(serverKeys()),
 		"secrets": group(map[string]key{"refreshSeconds": used(whole), "vault": group(merged(
 			each(boolean, "enabled", "noProxy"),

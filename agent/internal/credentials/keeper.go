@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead/fairlead/agent/internal/secrets"
 )
 
@@ -17,12 +19,32 @@ type Options struct {
 	Secrets *secrets.Reader
 	// Refresh is how often a secret is read again; 0: every 30 seconds.
 	Refresh time.Duration
-	Log     *slog.Logger
+	// Reads counts what was read, by result (NewReads); nil: nobody counts.
+	Reads *prometheus.CounterVec
+	Log   *slog.Logger
+}
+
+// What becomes of a look at a source.
+const (
+	readSame    = "unchanged"
+	readChanged = "changed"
+	readFailed  = "failed"
+)
+
+// NewReads makes the counter of all keepers.
+func NewReads() *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_agent_credentials_reads_total",
+		Help: "Looks at the sources of accounts' credentials (files, secrets, Vault), by what became of them."}, []string{"result"})
+	for _, result := range []string{readSame, readChanged, readFailed} {
+		v.WithLabelValues(result)
+	}
+	return v
 }
 
 // Keeper keeps one account's access up to date.
 type Keeper struct {
 	source *source
+	reads  *prometheus.CounterVec
 	log    *slog.Logger
 	// poked: look now.
 	poked chan struct{}
@@ -49,7 +71,7 @@ func New(account string, spec Spec, o Options) *Keeper {
 	}
 	return &Keeper{
 		source: &source{spec: spec, policy: o.Policy, secrets: o.Secrets, every: every},
-		log:    o.Log.With("account", account), poked: make(chan struct{}, 1), problem: ErrNone.Error(),
+		reads:  o.Reads, log: o.Log.With("account", account), poked: make(chan struct{}, 1), problem: ErrNone.Error(),
 	}
 }
 
@@ -62,7 +84,18 @@ func (k *Keeper) Look(ctx context.Context) (*Access, bool) {
 	if ctx.Err() != nil {
 		return nil, false
 	}
-	return access, k.take(access, err)
+	other := k.take(access, err)
+	if k.reads != nil {
+		result := readSame
+		switch {
+		case err != nil:
+			result = readFailed
+		case other:
+			result = readChanged
+		}
+		k.reads.WithLabelValues(result).Inc()
+	}
+	return access, other
 }
 
 // Run reads the source until ctx ends, and calls changed with each other Access.

@@ -4,7 +4,8 @@
 // It shows what it is told (Sources) and changes nothing. It has no authentication, as in the replaced product, so it never shows
 // credentials, manifests or objects.
 //
-//	GET /livez /readyz /healthz   one line for each check, 503 when one fails; /health is /readyz
+//	GET /livez /readyz /healthz   one line for each check, 503 when one fails; /health is /readyz, /startupz is /livez: an agent
+//	                              that listens has started, whether a bridge is there or not
 //	GET /accounts                 accounts with their state; ?Config.Name= ?Config.Dynamic= ?State.Name= filter, ?limit= ?offset= page
 //	GET /accounts/NAME/version    version of the account's API server
 //	GET /watches                  watches by account and state
@@ -120,6 +121,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", s.health(s.sources.Live))
 	mux.HandleFunc("GET /readyz", s.health(s.sources.Ready))
+	mux.HandleFunc("GET /startupz", s.health(s.sources.Live))
 	mux.HandleFunc("GET /health", s.health(s.sources.Ready))
 	mux.HandleFunc("GET /healthz", s.health(s.sources.Live, s.sources.Ready))
 	mux.HandleFunc("GET /accounts", s.accounts)

@@ -109,6 +109,8 @@ type connection struct {
 	// owned counts the goroutines of streams; only once adds to it, so that it can wait for them.
 	owned    sync.WaitGroup
 	openings chan string
+	// measured are metrics on their way.
+	measured chan *linkv1.SessionUp
 
 	mu       sync.Mutex
 	reason   string
@@ -141,7 +143,7 @@ func (s *Session) once(asked, serving context.Context, address string) ending {
 		return ending{reason: err.Error(), final: address == s.cfg.Address}
 	}
 	defer func() { _ = conn.Close() }()
-	c := &connection{session: s, client: agentv1.NewAgentServiceClient(conn), began: time.Now(), openings: make(chan string, 1)}
+	c := &connection{session: s, client: agentv1.NewAgentServiceClient(conn), began: time.Now(), openings: make(chan string, 1), measured: make(chan *linkv1.SessionUp, 1)}
 	c.ctx, c.cancel = context.WithCancel(serving)
 	defer c.cancel()
 	connected := context.AfterFunc(asked, c.cancel)
@@ -180,6 +182,9 @@ func (s *Session) once(asked, serving context.Context, address string) ending {
 		s.conn = nil
 	})
 	end := c.ending(serving)
+	if c.isAccepted() {
+		s.metrics.disconnections.Inc()
+	}
 	if end.final {
 		s.cfg.Credential.Drop() // the bridge may know the token by now, and no longer the certificate
 	}
@@ -274,6 +279,10 @@ func (c *connection) welcome(w *linkv1.Welcome) {
 	s.mu.Lock()
 	s.state.Connected, s.state.Since, s.state.Problem = true, time.Now(), ""
 	s.mu.Unlock()
+	s.metrics.connections.Inc()
+	if every := time.Duration(w.GetMetricsIntervalMs()) * time.Millisecond; every > 0 && s.cfg.Metrics != nil {
+		c.owned.Go(func() { c.measure(max(every, leastMeasure)) })
+	}
 	s.cfg.Log.Info("connected to a bridge", "bridge", w.GetBridge(), "session", w.GetSession())
 }
 
@@ -290,10 +299,11 @@ func (c *connection) writeSession(stream agentv1.AgentService_SessionClient) {
 			}
 			select {
 			case <-s.wakeSession:
+				continue
+			case frame = <-c.measured:
 			case <-c.ctx.Done():
 				return
 			}
-			continue
 		}
 		if err := stream.Send(frame); err != nil {
 			c.sendFailed(err)
@@ -341,7 +351,7 @@ func (c *connection) open(secret string) {
 	c.owned.Go(func() {
 		receive(c, operations.Recv, func(now time.Time, f *linkv1.OperationDown) { s.core.ReceivedOperation(now, f) })
 	})
-	c.owned.Go(func() { transmit(c, s.wakeInventory, s.core.NextInventory, inventory.Send) })
+	c.owned.Go(func() { transmit(c, s.wakeInventory, s.core.NextInventory, s.metrics.counted(inventory.Send)) })
 	c.owned.Go(func() { transmit(c, s.wakeOperation, s.core.NextOperation, operations.Send) })
 }
 

@@ -12,9 +12,11 @@ import (
 // execute runs one operation and hands over its outcome.
 func (s *Session) execute(ctx context.Context, act link.StartOperation) {
 	outcome := &linkv1.Outcome{State: linkv1.Outcome_STATE_NOT_STARTED, Reason: "this agent does not serve the account"}
+	began := time.Now()
 	if executor := s.executor(act.Account); executor != nil {
 		outcome = executor.Run(ctx, act.Operation, &output{session: s, ctx: ctx, id: act.ID})
 	}
+	s.metrics.ended(act.Operation, outcome, time.Since(began))
 	s.step(func(now time.Time) {
 		delete(s.running, act.ID)
 		s.core.Finish(now, act.ID, outcome)

@@ -63,8 +63,10 @@ type Config struct {
 	Bearer Bearer
 	// Pauses between connections.
 	Pauses Pauses
-	Agent  *linkv1.Agent
-	Log    *slog.Logger
+	// Metrics makes the text of the agent's metrics for a bridge that asks for them; nil: there are none.
+	Metrics func() ([]byte, error)
+	Agent   *linkv1.Agent
+	Log     *slog.Logger
 }
 
 // Bearer gives tokens for what stands between agent and bridge (identity.Command).

@@ -26,8 +26,8 @@ func (r *Registry) Announce(address string) { r.address = address }
 func (r *Registry) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.every(ctx, pollInterval, "accounts", r.poll) })
-	group.Go(func() error { return r.every(ctx, removalInterval, "unfinished removals", r.resumeRemovals) })
-	group.Go(func() error { return r.every(ctx, graceInterval, "accounts that nobody serves", r.expire) })
+	group.Go(func() error { return r.every(ctx, removalInterval, "removals", r.resumeRemovals) })
+	group.Go(func() error { return r.every(ctx, graceInterval, "grace", r.expire) })
 	group.Go(func() error { return r.followSessions(ctx) })
 	return group.Wait()
 }
@@ -43,6 +43,9 @@ func (r *Registry) every(ctx context.Context, interval time.Duration, what strin
 		cancel()
 		if ctx.Err() != nil {
 			return nil
+		}
+		if err != nil {
+			r.failures.WithLabelValues(what).Inc()
 		}
 		if err != nil && !failing {
 			r.o.Log.Warn("database cannot be read, going on with what is known", "what", what, "error", err)
@@ -262,6 +265,7 @@ func (r *Registry) followSessions(ctx context.Context) error {
 			return r.writeSessions(attempt)
 		}()
 		if err != nil && ctx.Err() == nil {
+			r.failures.WithLabelValues("sessions").Inc()
 			r.o.Log.Debug("sessions could not be stored", "error", err)
 		}
 		select {

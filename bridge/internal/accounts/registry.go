@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -56,6 +57,8 @@ type Options struct {
 	ApplicationsTable string
 	// Policy is what the bridge's configuration says about an account; nil: nothing about any.
 	Policy func(account string) Policy
+	// Metrics gets what the registry counts; nil: nobody does.
+	Metrics prometheus.Registerer
 	// Leaving is told before an account is removed, so that no session declares it again; nil: there are none.
 	Leaving func(account string)
 	Log     *slog.Logger
@@ -66,6 +69,7 @@ type Registry struct {
 	o       Options
 	address string
 
+	failures *prometheus.CounterVec
 	// began is when this bridge started.
 	began time.Time
 	// polling: one look into the database at a time, because the older of two could undo what the newer one found.
@@ -113,7 +117,7 @@ type account struct {
 // New returns a registry that knows nothing yet; Run makes it read.
 func New(o Options) *Registry {
 	return &Registry{
-		o: o, began: time.Now(), accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, paused: map[string]time.Time{}, contested: map[contestant][]string{}, instances: map[sessionKey]string{},
+		o: o, failures: newFailures(o.Metrics), began: time.Now(), accounts: map[string]*account{}, changed: make(chan struct{}), removing: map[string]bool{}, released: map[string]time.Time{}, paused: map[string]time.Time{}, contested: map[contestant][]string{}, instances: map[sessionKey]string{},
 		serving: map[string]map[string]bool{}, pending: map[sessionKey]bool{}, agents: map[sessionKey]*linkv1.Agent{}, dirty: make(chan struct{}, 1),
 	}
 }
@@ -263,4 +267,17 @@ func fromRow(row store.Account) (*account, error) {
 	}
 	a.declared.Name = row.Name
 	return a, nil
+}
+
+// newFailures counts what could not be read of the database or written to it, and is tried again.
+func newFailures(r prometheus.Registerer) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "fairlead", Subsystem: "bridge", Name: "directory_errors_total",
+		Help: "Attempts to follow accounts, sessions and bridges in the database that failed; they are repeated."}, []string{"what"})
+	for _, what := range []string{"accounts", "removals", "grace", "sessions"} {
+		v.WithLabelValues(what)
+	}
+	if r != nil {
+		r.MustRegister(v)
+	}
+	return v
 }

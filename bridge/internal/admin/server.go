@@ -131,6 +131,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/livez", s.livez)
 	mux.HandleFunc("/readyz", s.readyz)
+	mux.HandleFunc("/startupz", s.readyz)
 	mux.HandleFunc("/healthz", s.healthz)
 	mux.Handle("/", s.guard(guarded))
 	return mux

@@ -110,7 +110,11 @@ type Admin struct {
 }
 
 // Metrics is where Prometheus scrapes.
-type Metrics struct{ Address string }
+type Metrics struct {
+	Address string
+	// Agents is how often agents send theirs; 0: never.
+	Agents time.Duration
+}
 
 // Cache is how Clouddriver's tables are written.
 type Cache struct {

@@ -149,6 +149,8 @@ var keys = []Key{
 		func(c *Config) any { return &c.Admin.AuditRetention }},
 	{"metrics.address", ":8008", "Where Prometheus scrapes `/metrics`. Empty: nowhere.",
 		func(c *Config) any { return &c.Metrics.Address }},
+	{"metrics.agents", "1m", "How often agents send their metrics through their sessions, for those that nobody can scrape: `/metrics/agents` shows them, with a label `agent`. `0`: never.",
+		func(c *Config) any { return &c.Metrics.Agents }},
 	{"cache.tableNamespace", "", "Clouddriver's `sql.table-namespace`.",
 		func(c *Config) any { return &c.Cache.TableNamespace }},
 	{"cache.maximumBodyBytes", "1048576", "Largest object that is stored; larger ones are reported.",

@@ -91,6 +91,9 @@ func (c *Config) validate() (problems []error) {
 			break
 		}
 	}
+	if c.Metrics.Agents != 0 && c.Metrics.Agents < time.Second {
+		bad("metrics.agents: %s: at least 1s, or 0 for never", c.Metrics.Agents)
+	}
 	if c.Plugin.Outlive < 0 {
 		bad("plugin.outlive: %s is negative", c.Plugin.Outlive)
 	}

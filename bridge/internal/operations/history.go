@@ -59,6 +59,9 @@ func NewHistory(s HistoryStore, bridge string, retention time.Duration, log *slo
 	return &History{store: s, bridge: bridge, retention: retention, log: log, queue: make(chan entry, historyQueue)}
 }
 
+// Waiting is how many rows wait for the database; at most 4,096.
+func (h *History) Waiting() int { return len(h.queue) }
+
 // Dropped is how many operations found no room.
 func (h *History) Dropped() uint64 { return h.dropped.Load() }
 

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"github.com/fairlead/fairlead/proto/link"
@@ -55,12 +57,15 @@ type Config struct {
 	Elsewhere func()
 	// Spread tells whether all agents of an account share its operations; otherwise the one that caches it has them. Nil: never.
 	Spread func(account string) bool
-	Log    *slog.Logger
+	// Metrics gets what the router measures; nil: nobody does.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // Router gives operations to sessions and outcomes to callers.
 type Router struct {
-	cfg Config
+	cfg     Config
+	metrics *metrics
 
 	mu      sync.Mutex
 	tracker *link.Operations
@@ -77,8 +82,10 @@ func New(cfg Config) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Router{cfg: cfg, tracker: tracker, calls: map[string]*call{}, streams: map[string]*Stream{},
-		sought: map[string]time.Time{}, wanted: map[string]bool{}}, nil
+	r := &Router{cfg: cfg, tracker: tracker, calls: map[string]*call{}, streams: map[string]*Stream{},
+		sought: map[string]time.Time{}, wanted: map[string]bool{}}
+	r.metrics = newMetrics(cfg.Metrics, r)
+	return r, nil
 }
 
 // Loop watches over deadlines until ctx ends.
@@ -208,6 +215,7 @@ func (r *Router) Run(ctx context.Context, account string, op *linkv1.Operation, 
 	record.instance, record.outcome, record.err = finished.Instance, outcome, err
 	record.sent, record.told, record.answered = finished.Sent, finished.Told, time.Now()
 	r.cfg.History.add(record)
+	r.metrics.observe(record)
 	if err != nil {
 		return nil, err
 	}

@@ -126,6 +126,7 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 	e.greeted = true
 	e.mu.Unlock()
 	if first {
+		e.service.counts.opened.Inc()
 		e.log.Info("session opened", "agent", act.Agent.GetName(), "instance", act.Agent.GetInstance(), "version", act.Agent.GetVersion(),
 			"remote", e.remote, "identity", e.identity.ID(), "accounts", len(act.Accounts))
 		older, claimed := e.service.greet(e)

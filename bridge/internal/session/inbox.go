@@ -70,6 +70,7 @@ const mostDiscarded = 1000
 // noted keeps what others ask the session about in step with the machine. The lock is held.
 func (e *session) noted(n link.Note) {
 	e.resyncNote(n)
+	e.service.counts.note(n)
 	switch n.What {
 	case link.NoteAccepted:
 		e.accounts[n.Account] = true

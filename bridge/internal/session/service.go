@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/forwarded"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
 	"github.com/fairlead/fairlead/bridge/internal/store"
@@ -48,8 +49,11 @@ type Config struct {
 	Heartbeat, Age time.Duration
 	// Directory knows the other bridges.
 	Directory Directory
-	Metrics   prometheus.Registerer
-	Log       *slog.Logger
+	// Forwarded holds agents' metrics, which they may send every MetricsInterval; 0: never.
+	Forwarded       *forwarded.Store
+	MetricsInterval time.Duration
+	Metrics         prometheus.Registerer
+	Log             *slog.Logger
 }
 
 // Fences gives accounts' caching away (store.Store).
@@ -67,6 +71,7 @@ type Service struct {
 	readers  sync.WaitGroup
 	turns    *rate.Limiter
 	refusals *prometheus.CounterVec
+	counts   *counts
 	outdated *outdated
 	// wakeShare asks for a plan of who caches what.
 	wakeShare chan struct{}
@@ -86,7 +91,7 @@ type Service struct {
 func New(cfg Config) *Service {
 	cfg.CheckInterval = cmp.Or(cfg.CheckInterval, 5*time.Minute)
 	cfg.Grace, cfg.Settle = cmp.Or(cfg.Grace, 6*time.Second), cmp.Or(cfg.Settle, 10*time.Second)
-	return &Service{cfg: cfg, turns: rate.NewLimiter(admitRate, admitBurst), refusals: newRefusals(cfg.Metrics), outdated: newOutdated(), bySecret: map[string]*session{}, byInstance: map[string]*session{}, byWord: map[string]*session{},
+	return &Service{cfg: cfg, turns: rate.NewLimiter(admitRate, admitBurst), refusals: newRefusals(cfg.Metrics), counts: newCounts(cfg.Metrics), outdated: newOutdated(), bySecret: map[string]*session{}, byInstance: map[string]*session{}, byWord: map[string]*session{},
 		holders: map[string]*session{}, wakeShare: make(chan struct{}, 1)}
 }
 

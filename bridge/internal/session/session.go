@@ -66,8 +66,11 @@ type session struct {
 	epochs  map[string]uint64
 	resyncs map[string]*resync
 	// groups tells for each account which of its groups agree.
-	groups         map[string]map[cats.Group]bool
-	accounts       map[string]bool
+	groups   map[string]map[cats.Group]bool
+	accounts map[string]bool
+	// measuredAt is when metrics of the agent were taken last, unmeasured that the log knows of some that were not; the reader's.
+	measuredAt     time.Time
+	unmeasured     bool
 	inventoryOpen  bool
 	operationsOpen bool
 }
@@ -85,7 +88,7 @@ func newSession(s *Service, stream agentv1.AgentService_SessionServer, id identi
 	core, err := link.NewBridge(e.since, link.BridgeConfig{
 		Bridge: s.cfg.Bridge, Session: e.id, Secret: e.secret, Format: cats.Format,
 		Rand:   mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), //nolint:gosec // spreads ages, need not be secret
-		LinkID: linkID, CheckInterval: s.cfg.CheckInterval, Heartbeat: s.cfg.Heartbeat, Age: s.cfg.Age,
+		LinkID: linkID, CheckInterval: s.cfg.CheckInterval, MetricsInterval: s.cfg.MetricsInterval, Heartbeat: s.cfg.Heartbeat, Age: s.cfg.Age,
 	})
 	e.core = core
 	return e, err
@@ -156,6 +159,10 @@ func (e *session) leave() {
 		e.service.readers.Go(func() { e.vacate(slices.Collect(maps.Keys(accounts))) })
 	}
 	code, reason := e.why()
+	e.service.counts.over(code, time.Since(e.since))
+	if f := e.service.cfg.Forwarded; f != nil {
+		f.Drop(e.id)
+	}
 	if code == linkv1.Close_CODE_PROTOCOL.String() {
 		e.service.refusals.WithLabelValues(refusedProtocol).Inc()
 	}
@@ -169,6 +176,10 @@ func (e *session) read() {
 		if err != nil {
 			e.cancel()
 			return
+		}
+		if m := frame.GetMetrics(); m != nil {
+			e.measured(m.GetText())
+			continue
 		}
 		e.step(func(now time.Time) {
 			if hello := frame.GetHello(); hello != nil && e.agent == nil {

@@ -94,7 +94,7 @@ func (x Close_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Close_Code.Descriptor instead.
 func (Close_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25, 0}
 }
 
 type Outcome_State int32
@@ -157,7 +157,7 @@ func (x Outcome_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome_State.Descriptor instead.
 func (Outcome_State) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48, 0}
 }
 
 type Failure_Cause int32
@@ -216,7 +216,7 @@ func (x Failure_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Cause.Descriptor instead.
 func (Failure_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50, 0}
 }
 
 // SessionUp is a frame of the session stream from the agent. The first frame is Hello; before it a Proof, where one is asked for.
@@ -231,6 +231,7 @@ type SessionUp struct {
 	//	*SessionUp_Goodbye
 	//	*SessionUp_Proof
 	//	*SessionUp_Compared
+	//	*SessionUp_Metrics
 	Frame         isSessionUp_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -336,6 +337,15 @@ func (x *SessionUp) GetCompared() *Compared {
 	return nil
 }
 
+func (x *SessionUp) GetMetrics() *Metrics {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionUp_Metrics); ok {
+			return x.Metrics
+		}
+	}
+	return nil
+}
+
 type isSessionUp_Frame interface {
 	isSessionUp_Frame()
 }
@@ -368,6 +378,10 @@ type SessionUp_Compared struct {
 	Compared *Compared `protobuf:"bytes,7,opt,name=compared,proto3,oneof"`
 }
 
+type SessionUp_Metrics struct {
+	Metrics *Metrics `protobuf:"bytes,8,opt,name=metrics,proto3,oneof"`
+}
+
 func (*SessionUp_Hello) isSessionUp_Frame() {}
 
 func (*SessionUp_Accounts) isSessionUp_Frame() {}
@@ -381,6 +395,8 @@ func (*SessionUp_Goodbye) isSessionUp_Frame() {}
 func (*SessionUp_Proof) isSessionUp_Frame() {}
 
 func (*SessionUp_Compared) isSessionUp_Frame() {}
+
+func (*SessionUp_Metrics) isSessionUp_Frame() {}
 
 // SessionDown is a frame of the session stream from the bridge. The first frame is Welcome or Close; before it a Challenge, to an
 // agent that asked for one.
@@ -1540,6 +1556,52 @@ func (x *Heartbeat) GetNumber() uint64 {
 	return 0
 }
 
+// Metrics are an agent's, for bridges that ask for them: nobody else may be able to read them.
+type Metrics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Prometheus' text format, at most 128 KiB.
+	Text          []byte `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Metrics) Reset() {
+	*x = Metrics{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Metrics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Metrics) ProtoMessage() {}
+
+func (x *Metrics) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Metrics.ProtoReflect.Descriptor instead.
+func (*Metrics) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Metrics) GetText() []byte {
+	if x != nil {
+		return x.Text
+	}
+	return nil
+}
+
 // Goodbye says that the agent leaves on purpose (SIGTERM). Its accounts become stale, they never leave by this.
 type Goodbye struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1550,7 +1612,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1624,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[15]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1637,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Goodbye) GetReason() string {
@@ -1608,13 +1670,15 @@ type Welcome struct {
 	MaximumBodyBytes uint32 `protobuf:"varint,10,opt,name=maximum_body_bytes,json=maximumBodyBytes,proto3" json:"maximum_body_bytes,omitempty"`
 	// How often the agent has each group that agrees compared again. 0: as it was told itself.
 	CheckIntervalMs uint32 `protobuf:"varint,11,opt,name=check_interval_ms,json=checkIntervalMs,proto3" json:"check_interval_ms,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How often the agent may send its metrics. 0: never.
+	MetricsIntervalMs uint32 `protobuf:"varint,12,opt,name=metrics_interval_ms,json=metricsIntervalMs,proto3" json:"metrics_interval_ms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1690,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[16]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1703,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Welcome) GetCapability() uint32 {
@@ -1719,6 +1783,13 @@ func (x *Welcome) GetCheckIntervalMs() uint32 {
 	return 0
 }
 
+func (x *Welcome) GetMetricsIntervalMs() uint32 {
+	if x != nil {
+		return x.MetricsIntervalMs
+	}
+	return 0
+}
+
 // AccountVerdict answers each declared account, and each removed one.
 type AccountVerdict struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1738,7 +1809,7 @@ type AccountVerdict struct {
 
 func (x *AccountVerdict) Reset() {
 	*x = AccountVerdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1821,7 @@ func (x *AccountVerdict) String() string {
 func (*AccountVerdict) ProtoMessage() {}
 
 func (x *AccountVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[17]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1834,7 @@ func (x *AccountVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountVerdict.ProtoReflect.Descriptor instead.
 func (*AccountVerdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AccountVerdict) GetAccount() string {
@@ -1830,7 +1901,7 @@ type AccountSettings struct {
 
 func (x *AccountSettings) Reset() {
 	*x = AccountSettings{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1913,7 @@ func (x *AccountSettings) String() string {
 func (*AccountSettings) ProtoMessage() {}
 
 func (x *AccountSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[18]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1926,7 @@ func (x *AccountSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountSettings.ProtoReflect.Descriptor instead.
 func (*AccountSettings) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AccountSettings) GetLogLevel() string {
@@ -1925,7 +1996,7 @@ type CachePolicy struct {
 
 func (x *CachePolicy) Reset() {
 	*x = CachePolicy{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2008,7 @@ func (x *CachePolicy) String() string {
 func (*CachePolicy) ProtoMessage() {}
 
 func (x *CachePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[19]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2021,7 @@ func (x *CachePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePolicy.ProtoReflect.Descriptor instead.
 func (*CachePolicy) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CachePolicy) GetKinds() []string {
@@ -2003,7 +2074,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2086,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[20]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2099,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Attached) GetAccount() string {
@@ -2066,7 +2137,7 @@ type Survey struct {
 
 func (x *Survey) Reset() {
 	*x = Survey{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2149,7 @@ func (x *Survey) String() string {
 func (*Survey) ProtoMessage() {}
 
 func (x *Survey) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2162,7 @@ func (x *Survey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Survey.ProtoReflect.Descriptor instead.
 func (*Survey) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Survey) GetAccount() string {
@@ -2127,7 +2198,7 @@ type Detached struct {
 
 func (x *Detached) Reset() {
 	*x = Detached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2210,7 @@ func (x *Detached) String() string {
 func (*Detached) ProtoMessage() {}
 
 func (x *Detached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2223,7 @@ func (x *Detached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detached.ProtoReflect.Descriptor instead.
 func (*Detached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Detached) GetAccount() string {
@@ -2189,7 +2260,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2272,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2285,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Drain) GetGraceMs() uint32 {
@@ -2250,7 +2321,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2333,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2346,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Close) GetCode() Close_Code {
@@ -2319,7 +2390,7 @@ type InventoryUp struct {
 
 func (x *InventoryUp) Reset() {
 	*x = InventoryUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2402,7 @@ func (x *InventoryUp) String() string {
 func (*InventoryUp) ProtoMessage() {}
 
 func (x *InventoryUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2415,7 @@ func (x *InventoryUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryUp.ProtoReflect.Descriptor instead.
 func (*InventoryUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *InventoryUp) GetAccount() string {
@@ -2434,7 +2505,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2517,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2530,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Batch) GetChanges() []*Change {
@@ -2485,7 +2556,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2568,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2581,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2598,7 +2669,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2681,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2694,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Key) GetType() string {
@@ -2658,7 +2729,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2741,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2754,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Row) GetKey() *Key {
@@ -2711,7 +2782,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2723,7 +2794,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2736,7 +2807,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Link) GetFrom() *Key {
@@ -2764,7 +2835,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +2847,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +2860,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Group) GetType() string {
@@ -2819,7 +2890,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +2902,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +2915,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Digest) GetGroup() *Group {
@@ -2882,7 +2953,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +2965,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +2978,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Page) GetGroup() *Group {
@@ -2951,7 +3022,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3034,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3047,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Entry) GetKey() string {
@@ -3010,7 +3081,7 @@ type InventoryDown struct {
 
 func (x *InventoryDown) Reset() {
 	*x = InventoryDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3022,7 +3093,7 @@ func (x *InventoryDown) String() string {
 func (*InventoryDown) ProtoMessage() {}
 
 func (x *InventoryDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3035,7 +3106,7 @@ func (x *InventoryDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryDown.ProtoReflect.Descriptor instead.
 func (*InventoryDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *InventoryDown) GetFrame() isInventoryDown_Frame {
@@ -3136,7 +3207,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3219,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3232,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Ack) GetAccount() string {
@@ -3195,7 +3266,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +3278,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +3291,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -3247,7 +3318,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3259,7 +3330,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3272,7 +3343,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Verdict) GetAccount() string {
@@ -3330,7 +3401,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3342,7 +3413,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3355,7 +3426,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Want) GetAccount() string {
@@ -3400,7 +3471,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3412,7 +3483,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3425,7 +3496,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Rejected) GetAccount() string {
@@ -3481,7 +3552,7 @@ type OperationDown struct {
 
 func (x *OperationDown) Reset() {
 	*x = OperationDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3493,7 +3564,7 @@ func (x *OperationDown) String() string {
 func (*OperationDown) ProtoMessage() {}
 
 func (x *OperationDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3506,7 +3577,7 @@ func (x *OperationDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationDown.ProtoReflect.Descriptor instead.
 func (*OperationDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *OperationDown) GetId() string {
@@ -3607,7 +3678,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3690,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3703,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Start) GetAccount() string {
@@ -3686,7 +3757,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3698,7 +3769,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3711,7 +3782,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Cancel) GetReason() string {
@@ -3729,7 +3800,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3741,7 +3812,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3754,7 +3825,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
 }
 
 // OperationUp is a frame from the agent about one operation.
@@ -3772,7 +3843,7 @@ type OperationUp struct {
 
 func (x *OperationUp) Reset() {
 	*x = OperationUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3855,7 @@ func (x *OperationUp) String() string {
 func (*OperationUp) ProtoMessage() {}
 
 func (x *OperationUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +3868,7 @@ func (x *OperationUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationUp.ProtoReflect.Descriptor instead.
 func (*OperationUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *OperationUp) GetId() string {
@@ -3859,7 +3930,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3871,7 +3942,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3884,7 +3955,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Output) GetOffset() uint64 {
@@ -3926,7 +3997,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3938,7 +4009,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3951,7 +4022,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Outcome) GetState() Outcome_State {
@@ -4032,7 +4103,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4044,7 +4115,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4057,7 +4128,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Effect) GetResource() string {
@@ -4105,7 +4176,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4117,7 +4188,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4130,7 +4201,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Failure) GetCause() Failure_Cause {
@@ -4195,7 +4266,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4207,7 +4278,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4220,7 +4291,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Operation) GetOperation() isOperation_Operation {
@@ -4472,7 +4543,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4484,7 +4555,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4497,7 +4568,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Get) GetKind() string {
@@ -4539,7 +4610,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4551,7 +4622,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4564,7 +4635,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *List) GetKinds() []string {
@@ -4627,7 +4698,7 @@ type Apply struct {
 
 func (x *Apply) Reset() {
 	*x = Apply{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4639,7 +4710,7 @@ func (x *Apply) String() string {
 func (*Apply) ProtoMessage() {}
 
 func (x *Apply) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4652,7 +4723,7 @@ func (x *Apply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Apply.ProtoReflect.Descriptor instead.
 func (*Apply) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Apply) GetManifests() []byte {
@@ -4718,7 +4789,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4730,7 +4801,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4743,7 +4814,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Create) GetManifests() []byte {
@@ -4794,7 +4865,7 @@ type Replace struct {
 
 func (x *Replace) Reset() {
 	*x = Replace{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4806,7 +4877,7 @@ func (x *Replace) String() string {
 func (*Replace) ProtoMessage() {}
 
 func (x *Replace) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4819,7 +4890,7 @@ func (x *Replace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replace.ProtoReflect.Descriptor instead.
 func (*Replace) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Replace) GetManifests() []byte {
@@ -4870,7 +4941,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4882,7 +4953,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4895,7 +4966,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Delete) GetKind() string {
@@ -4981,7 +5052,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4993,7 +5064,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5006,7 +5077,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Logs) GetKind() string {
@@ -5102,7 +5173,7 @@ type Scale struct {
 
 func (x *Scale) Reset() {
 	*x = Scale{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5114,7 +5185,7 @@ func (x *Scale) String() string {
 func (*Scale) ProtoMessage() {}
 
 func (x *Scale) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5127,7 +5198,7 @@ func (x *Scale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scale.ProtoReflect.Descriptor instead.
 func (*Scale) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Scale) GetKind() string {
@@ -5190,7 +5261,7 @@ type Patch struct {
 
 func (x *Patch) Reset() {
 	*x = Patch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5202,7 +5273,7 @@ func (x *Patch) String() string {
 func (*Patch) ProtoMessage() {}
 
 func (x *Patch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5215,7 +5286,7 @@ func (x *Patch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Patch.ProtoReflect.Descriptor instead.
 func (*Patch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Patch) GetKind() string {
@@ -5281,7 +5352,7 @@ type RolloutHistory struct {
 
 func (x *RolloutHistory) Reset() {
 	*x = RolloutHistory{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5293,7 +5364,7 @@ func (x *RolloutHistory) String() string {
 func (*RolloutHistory) ProtoMessage() {}
 
 func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5306,7 +5377,7 @@ func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutHistory.ProtoReflect.Descriptor instead.
 func (*RolloutHistory) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RolloutHistory) GetKind() string {
@@ -5351,7 +5422,7 @@ type RolloutUndo struct {
 
 func (x *RolloutUndo) Reset() {
 	*x = RolloutUndo{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5363,7 +5434,7 @@ func (x *RolloutUndo) String() string {
 func (*RolloutUndo) ProtoMessage() {}
 
 func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5376,7 +5447,7 @@ func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutUndo.ProtoReflect.Descriptor instead.
 func (*RolloutUndo) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RolloutUndo) GetKind() string {
@@ -5419,7 +5490,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5431,7 +5502,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5444,7 +5515,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{62}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Rollout) GetKind() string {
@@ -5482,7 +5553,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5494,7 +5565,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5507,7 +5578,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{63}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Top) GetNamespace() string {
@@ -5542,7 +5613,7 @@ var File_fairlead_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\x8f\x03\n" +
+	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\xc6\x03\n" +
 	"\tSessionUp\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.fairlead.link.v1.HelloH\x00R\x05hello\x128\n" +
 	"\baccounts\x18\x02 \x01(\v2\x1a.fairlead.link.v1.AccountsH\x00R\baccounts\x12/\n" +
@@ -5550,7 +5621,8 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\theartbeat\x18\x04 \x01(\v2\x1b.fairlead.link.v1.HeartbeatH\x00R\theartbeat\x125\n" +
 	"\agoodbye\x18\x05 \x01(\v2\x19.fairlead.link.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
 	"\x05proof\x18\x06 \x01(\v2\x17.fairlead.link.v1.ProofH\x00R\x05proof\x128\n" +
-	"\bcompared\x18\a \x01(\v2\x1a.fairlead.link.v1.ComparedH\x00R\bcomparedB\a\n" +
+	"\bcompared\x18\a \x01(\v2\x1a.fairlead.link.v1.ComparedH\x00R\bcompared\x125\n" +
+	"\ametrics\x18\b \x01(\v2\x19.fairlead.link.v1.MetricsH\x00R\ametricsB\a\n" +
 	"\x05frame\"\x8f\x04\n" +
 	"\vSessionDown\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.fairlead.link.v1.WelcomeH\x00R\awelcome\x12<\n" +
@@ -5648,9 +5720,11 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x06agreed\x18\x03 \x03(\v2\x17.fairlead.link.v1.GroupR\x06agreed\x12+\n" +
 	"\x04open\x18\x04 \x03(\v2\x17.fairlead.link.v1.GroupR\x04open\"#\n" +
 	"\tHeartbeat\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06number\"!\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"\x1d\n" +
+	"\aMetrics\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\fR\x04text\"!\n" +
 	"\aGoodbye\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xa1\x03\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xd1\x03\n" +
 	"\aWelcome\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x01 \x01(\rR\n" +
@@ -5667,7 +5741,8 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x10inventory_credit\x18\t \x01(\x04R\x0finventoryCredit\x12,\n" +
 	"\x12maximum_body_bytes\x18\n" +
 	" \x01(\rR\x10maximumBodyBytes\x12*\n" +
-	"\x11check_interval_ms\x18\v \x01(\rR\x0fcheckIntervalMs\"\xec\x01\n" +
+	"\x11check_interval_ms\x18\v \x01(\rR\x0fcheckIntervalMs\x12.\n" +
+	"\x13metrics_interval_ms\x18\f \x01(\rR\x11metricsIntervalMs\"\xec\x01\n" +
 	"\x0eAccountVerdict\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x16\n" +
@@ -5985,7 +6060,7 @@ func file_fairlead_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_fairlead_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(Close_Code)(0),         // 0: fairlead.link.v1.Close.Code
 	(Outcome_State)(0),      // 1: fairlead.link.v1.Outcome.State
@@ -6005,142 +6080,144 @@ var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(*Facts)(nil),           // 15: fairlead.link.v1.Facts
 	(*Compared)(nil),        // 16: fairlead.link.v1.Compared
 	(*Heartbeat)(nil),       // 17: fairlead.link.v1.Heartbeat
-	(*Goodbye)(nil),         // 18: fairlead.link.v1.Goodbye
-	(*Welcome)(nil),         // 19: fairlead.link.v1.Welcome
-	(*AccountVerdict)(nil),  // 20: fairlead.link.v1.AccountVerdict
-	(*AccountSettings)(nil), // 21: fairlead.link.v1.AccountSettings
-	(*CachePolicy)(nil),     // 22: fairlead.link.v1.CachePolicy
-	(*Attached)(nil),        // 23: fairlead.link.v1.Attached
-	(*Survey)(nil),          // 24: fairlead.link.v1.Survey
-	(*Detached)(nil),        // 25: fairlead.link.v1.Detached
-	(*Drain)(nil),           // 26: fairlead.link.v1.Drain
-	(*Close)(nil),           // 27: fairlead.link.v1.Close
-	(*InventoryUp)(nil),     // 28: fairlead.link.v1.InventoryUp
-	(*Batch)(nil),           // 29: fairlead.link.v1.Batch
-	(*Change)(nil),          // 30: fairlead.link.v1.Change
-	(*Key)(nil),             // 31: fairlead.link.v1.Key
-	(*Row)(nil),             // 32: fairlead.link.v1.Row
-	(*Link)(nil),            // 33: fairlead.link.v1.Link
-	(*Group)(nil),           // 34: fairlead.link.v1.Group
-	(*Digest)(nil),          // 35: fairlead.link.v1.Digest
-	(*Page)(nil),            // 36: fairlead.link.v1.Page
-	(*Entry)(nil),           // 37: fairlead.link.v1.Entry
-	(*InventoryDown)(nil),   // 38: fairlead.link.v1.InventoryDown
-	(*Ack)(nil),             // 39: fairlead.link.v1.Ack
-	(*Credit)(nil),          // 40: fairlead.link.v1.Credit
-	(*Verdict)(nil),         // 41: fairlead.link.v1.Verdict
-	(*Want)(nil),            // 42: fairlead.link.v1.Want
-	(*Rejected)(nil),        // 43: fairlead.link.v1.Rejected
-	(*OperationDown)(nil),   // 44: fairlead.link.v1.OperationDown
-	(*Start)(nil),           // 45: fairlead.link.v1.Start
-	(*Cancel)(nil),          // 46: fairlead.link.v1.Cancel
-	(*Received)(nil),        // 47: fairlead.link.v1.Received
-	(*OperationUp)(nil),     // 48: fairlead.link.v1.OperationUp
-	(*Output)(nil),          // 49: fairlead.link.v1.Output
-	(*Outcome)(nil),         // 50: fairlead.link.v1.Outcome
-	(*Effect)(nil),          // 51: fairlead.link.v1.Effect
-	(*Failure)(nil),         // 52: fairlead.link.v1.Failure
-	(*Operation)(nil),       // 53: fairlead.link.v1.Operation
-	(*Get)(nil),             // 54: fairlead.link.v1.Get
-	(*List)(nil),            // 55: fairlead.link.v1.List
-	(*Apply)(nil),           // 56: fairlead.link.v1.Apply
-	(*Create)(nil),          // 57: fairlead.link.v1.Create
-	(*Replace)(nil),         // 58: fairlead.link.v1.Replace
-	(*Delete)(nil),          // 59: fairlead.link.v1.Delete
-	(*Logs)(nil),            // 60: fairlead.link.v1.Logs
-	(*Scale)(nil),           // 61: fairlead.link.v1.Scale
-	(*Patch)(nil),           // 62: fairlead.link.v1.Patch
-	(*RolloutHistory)(nil),  // 63: fairlead.link.v1.RolloutHistory
-	(*RolloutUndo)(nil),     // 64: fairlead.link.v1.RolloutUndo
-	(*Rollout)(nil),         // 65: fairlead.link.v1.Rollout
-	(*Top)(nil),             // 66: fairlead.link.v1.Top
-	nil,                     // 67: fairlead.link.v1.Account.PermissionsEntry
+	(*Metrics)(nil),         // 18: fairlead.link.v1.Metrics
+	(*Goodbye)(nil),         // 19: fairlead.link.v1.Goodbye
+	(*Welcome)(nil),         // 20: fairlead.link.v1.Welcome
+	(*AccountVerdict)(nil),  // 21: fairlead.link.v1.AccountVerdict
+	(*AccountSettings)(nil), // 22: fairlead.link.v1.AccountSettings
+	(*CachePolicy)(nil),     // 23: fairlead.link.v1.CachePolicy
+	(*Attached)(nil),        // 24: fairlead.link.v1.Attached
+	(*Survey)(nil),          // 25: fairlead.link.v1.Survey
+	(*Detached)(nil),        // 26: fairlead.link.v1.Detached
+	(*Drain)(nil),           // 27: fairlead.link.v1.Drain
+	(*Close)(nil),           // 28: fairlead.link.v1.Close
+	(*InventoryUp)(nil),     // 29: fairlead.link.v1.InventoryUp
+	(*Batch)(nil),           // 30: fairlead.link.v1.Batch
+	(*Change)(nil),          // 31: fairlead.link.v1.Change
+	(*Key)(nil),             // 32: fairlead.link.v1.Key
+	(*Row)(nil),             // 33: fairlead.link.v1.Row
+	(*Link)(nil),            // 34: fairlead.link.v1.Link
+	(*Group)(nil),           // 35: fairlead.link.v1.Group
+	(*Digest)(nil),          // 36: fairlead.link.v1.Digest
+	(*Page)(nil),            // 37: fairlead.link.v1.Page
+	(*Entry)(nil),           // 38: fairlead.link.v1.Entry
+	(*InventoryDown)(nil),   // 39: fairlead.link.v1.InventoryDown
+	(*Ack)(nil),             // 40: fairlead.link.v1.Ack
+	(*Credit)(nil),          // 41: fairlead.link.v1.Credit
+	(*Verdict)(nil),         // 42: fairlead.link.v1.Verdict
+	(*Want)(nil),            // 43: fairlead.link.v1.Want
+	(*Rejected)(nil),        // 44: fairlead.link.v1.Rejected
+	(*OperationDown)(nil),   // 45: fairlead.link.v1.OperationDown
+	(*Start)(nil),           // 46: fairlead.link.v1.Start
+	(*Cancel)(nil),          // 47: fairlead.link.v1.Cancel
+	(*Received)(nil),        // 48: fairlead.link.v1.Received
+	(*OperationUp)(nil),     // 49: fairlead.link.v1.OperationUp
+	(*Output)(nil),          // 50: fairlead.link.v1.Output
+	(*Outcome)(nil),         // 51: fairlead.link.v1.Outcome
+	(*Effect)(nil),          // 52: fairlead.link.v1.Effect
+	(*Failure)(nil),         // 53: fairlead.link.v1.Failure
+	(*Operation)(nil),       // 54: fairlead.link.v1.Operation
+	(*Get)(nil),             // 55: fairlead.link.v1.Get
+	(*List)(nil),            // 56: fairlead.link.v1.List
+	(*Apply)(nil),           // 57: fairlead.link.v1.Apply
+	(*Create)(nil),          // 58: fairlead.link.v1.Create
+	(*Replace)(nil),         // 59: fairlead.link.v1.Replace
+	(*Delete)(nil),          // 60: fairlead.link.v1.Delete
+	(*Logs)(nil),            // 61: fairlead.link.v1.Logs
+	(*Scale)(nil),           // 62: fairlead.link.v1.Scale
+	(*Patch)(nil),           // 63: fairlead.link.v1.Patch
+	(*RolloutHistory)(nil),  // 64: fairlead.link.v1.RolloutHistory
+	(*RolloutUndo)(nil),     // 65: fairlead.link.v1.RolloutUndo
+	(*Rollout)(nil),         // 66: fairlead.link.v1.Rollout
+	(*Top)(nil),             // 67: fairlead.link.v1.Top
+	nil,                     // 68: fairlead.link.v1.Account.PermissionsEntry
 }
 var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	7,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
 	14, // 1: fairlead.link.v1.SessionUp.accounts:type_name -> fairlead.link.v1.Accounts
 	15, // 2: fairlead.link.v1.SessionUp.facts:type_name -> fairlead.link.v1.Facts
 	17, // 3: fairlead.link.v1.SessionUp.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	18, // 4: fairlead.link.v1.SessionUp.goodbye:type_name -> fairlead.link.v1.Goodbye
+	19, // 4: fairlead.link.v1.SessionUp.goodbye:type_name -> fairlead.link.v1.Goodbye
 	6,  // 5: fairlead.link.v1.SessionUp.proof:type_name -> fairlead.link.v1.Proof
 	16, // 6: fairlead.link.v1.SessionUp.compared:type_name -> fairlead.link.v1.Compared
-	19, // 7: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
-	20, // 8: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
-	23, // 9: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
-	25, // 10: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
-	17, // 11: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	26, // 12: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
-	27, // 13: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
-	5,  // 14: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
-	24, // 15: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
-	8,  // 16: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
-	10, // 17: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
-	9,  // 18: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
-	12, // 19: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	67, // 20: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
-	13, // 21: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	10, // 22: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
-	12, // 23: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	34, // 24: fairlead.link.v1.Compared.agreed:type_name -> fairlead.link.v1.Group
-	34, // 25: fairlead.link.v1.Compared.open:type_name -> fairlead.link.v1.Group
-	22, // 26: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
-	21, // 27: fairlead.link.v1.AccountVerdict.settings:type_name -> fairlead.link.v1.AccountSettings
-	13, // 28: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	34, // 29: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
-	0,  // 30: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
-	29, // 31: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
-	35, // 32: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
-	36, // 33: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
-	30, // 34: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
-	32, // 35: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
-	31, // 36: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
-	33, // 37: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
-	33, // 38: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
-	31, // 39: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
-	31, // 40: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
-	31, // 41: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
-	34, // 42: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
-	34, // 43: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
-	37, // 44: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
-	39, // 45: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
-	40, // 46: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
-	41, // 47: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
-	42, // 48: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
-	43, // 49: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
-	34, // 50: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
-	34, // 51: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
-	34, // 52: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
-	45, // 53: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
-	46, // 54: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
-	47, // 55: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
-	53, // 56: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
-	49, // 57: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
-	50, // 58: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
-	1,  // 59: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
-	52, // 60: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
-	51, // 61: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
-	2,  // 62: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
-	54, // 63: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
-	55, // 64: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
-	56, // 65: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
-	57, // 66: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
-	58, // 67: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
-	59, // 68: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
-	60, // 69: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
-	61, // 70: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
-	62, // 71: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
-	63, // 72: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
-	64, // 73: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
-	65, // 74: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
-	65, // 75: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
-	65, // 76: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
-	66, // 77: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
-	11, // 78: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	18, // 7: fairlead.link.v1.SessionUp.metrics:type_name -> fairlead.link.v1.Metrics
+	20, // 8: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
+	21, // 9: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
+	24, // 10: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
+	26, // 11: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
+	17, // 12: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
+	27, // 13: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
+	28, // 14: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
+	5,  // 15: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
+	25, // 16: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
+	8,  // 17: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
+	10, // 18: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
+	9,  // 19: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
+	12, // 20: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	68, // 21: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
+	13, // 22: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	10, // 23: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
+	12, // 24: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	35, // 25: fairlead.link.v1.Compared.agreed:type_name -> fairlead.link.v1.Group
+	35, // 26: fairlead.link.v1.Compared.open:type_name -> fairlead.link.v1.Group
+	23, // 27: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
+	22, // 28: fairlead.link.v1.AccountVerdict.settings:type_name -> fairlead.link.v1.AccountSettings
+	13, // 29: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	35, // 30: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
+	0,  // 31: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
+	30, // 32: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
+	36, // 33: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
+	37, // 34: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
+	31, // 35: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
+	33, // 36: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
+	32, // 37: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
+	34, // 38: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
+	34, // 39: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
+	32, // 40: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
+	32, // 41: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
+	32, // 42: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
+	35, // 43: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
+	35, // 44: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
+	38, // 45: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
+	40, // 46: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
+	41, // 47: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
+	42, // 48: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
+	43, // 49: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
+	44, // 50: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
+	35, // 51: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
+	35, // 52: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
+	35, // 53: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
+	46, // 54: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
+	47, // 55: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
+	48, // 56: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
+	54, // 57: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
+	50, // 58: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
+	51, // 59: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
+	1,  // 60: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
+	53, // 61: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
+	52, // 62: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
+	2,  // 63: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
+	55, // 64: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
+	56, // 65: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
+	57, // 66: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
+	58, // 67: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
+	59, // 68: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
+	60, // 69: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
+	61, // 70: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
+	62, // 71: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
+	63, // 72: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
+	64, // 73: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
+	65, // 74: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
+	66, // 75: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
+	66, // 76: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
+	66, // 77: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
+	67, // 78: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
+	11, // 79: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
+	80, // [80:80] is the sub-list for method output_type
+	80, // [80:80] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_link_v1_link_proto_init() }
@@ -6156,6 +6233,7 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionUp_Goodbye)(nil),
 		(*SessionUp_Proof)(nil),
 		(*SessionUp_Compared)(nil),
+		(*SessionUp_Metrics)(nil),
 	}
 	file_fairlead_link_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*SessionDown_Welcome)(nil),
@@ -6168,35 +6246,35 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionDown_Challenge)(nil),
 		(*SessionDown_Survey)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[25].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[26].OneofWrappers = []any{
 		(*InventoryUp_Batch)(nil),
 		(*InventoryUp_Digest)(nil),
 		(*InventoryUp_Page)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[27].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[28].OneofWrappers = []any{
 		(*Change_PutRow)(nil),
 		(*Change_DeleteRow)(nil),
 		(*Change_PutLink)(nil),
 		(*Change_DeleteLink)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[35].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[36].OneofWrappers = []any{
 		(*InventoryDown_Ack)(nil),
 		(*InventoryDown_Credit)(nil),
 		(*InventoryDown_Verdict)(nil),
 		(*InventoryDown_Want)(nil),
 		(*InventoryDown_Rejected)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[41].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[42].OneofWrappers = []any{
 		(*OperationDown_Start)(nil),
 		(*OperationDown_Cancel)(nil),
 		(*OperationDown_Received)(nil),
 		(*OperationDown_OutputCredit)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[45].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[46].OneofWrappers = []any{
 		(*OperationUp_Output)(nil),
 		(*OperationUp_Outcome)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[50].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[51].OneofWrappers = []any{
 		(*Operation_Get)(nil),
 		(*Operation_List)(nil),
 		(*Operation_Apply)(nil),
@@ -6213,15 +6291,15 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*Operation_RolloutRestart)(nil),
 		(*Operation_Top)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[57].OneofWrappers = []any{}
 	file_fairlead_link_v1_link_proto_msgTypes[58].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[59].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_link_v1_link_proto_rawDesc), len(file_fairlead_link_v1_link_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   65,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
