@@ -54,8 +54,11 @@ func begin(t *testing.T, version string) (*bridgetest.Bridge, *storetest.DB) {
 func TestAnAccountIsShownPausedAndEvictedAtARealBridge(t *testing.T) {
 	b, d := begin(t, "v1.1.0")
 	agent := b.Agent(bridgetest.Hello("agent-1", "prod", "ill"))
-	agent.Hears("the attach of prod", func(f *linkv1.SessionDown) bool { return f.GetAttached().GetAccount() == "prod" })
-	agent.Hears("the attach of ill", func(f *linkv1.SessionDown) bool { return f.GetAttached().GetAccount() == "ill" })
+	attached := map[string]bool{}
+	agent.Hears("the attach of both", func(f *linkv1.SessionDown) bool {
+		attached[f.GetAttached().GetAccount()] = true
+		return attached["prod"] && attached["ill"]
+	})
 	agent.Say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Facts{Facts: &linkv1.Facts{Account: "ill", Problem: `pods is forbidden: User "x" cannot list resource`}}})
 	b.Until("the bridge knows the problem", func() bool { out, _ := typed(t, "account list"); return strings.Contains(out, "forbidden") })
 
