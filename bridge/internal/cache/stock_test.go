@@ -151,9 +151,8 @@ func stockBeside(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 		})
 	}
 	group.Wait()
-	// No statement failed. Two deletions of ours may still meet when the server scans a small table in the place of its index; the one that
-	// loses runs again. With rows in another order than the server's there were more than forty.
-	if n := b.Deadlocks(t) - before; n > 3 {
+	// No statement failed, and none had to run again. With rows in another order than the server's there were more than forty.
+	if n := b.Deadlocks(t) - before; n > 0 {
 		t.Errorf("the server broke %d deadlocks", n)
 		d.PrintDeadlock(t)
 	}

@@ -57,6 +57,7 @@ type CacheResult struct {
 const (
 	statementRows  = 200
 	statementBytes = 2 << 20
+	overhead       = 256 // bytes of a row besides its body, about
 )
 
 // WriteCache writes to Clouddriver's tables in one transaction. The fences, sorted by account, are held until the
@@ -148,11 +149,10 @@ func putCacheRows(ctx context.Context, tx *sql.Tx, table string, rows []Row) err
 			size += len(rows[n].Body)
 			n++
 		}
-		args := make([]any, 0, 4*n)
-		for _, r := range rows[:n] {
-			args = append(args, r.ID, r.Agent, r.Hash, r.Body)
-		}
-		if _, err := tx.ExecContext(ctx, putRows.sql(table, "(?,?,?,?,"+now+")", n), args...); err != nil {
+		text := putRows.with(table, n, size+n*overhead, func(text *strings.Builder, i int) {
+			writeTuple(text, rows[i].ID, rows[i].Agent, rows[i].Hash, rows[i].Body)
+		})
+		if _, err := tx.ExecContext(ctx, text); err != nil {
 			return err
 		}
 		rows = rows[n:]
@@ -186,11 +186,11 @@ func absentRows(ctx context.Context, tx *sql.Tx, table, agent string, rows []Row
 
 func deleteCacheRows(ctx context.Context, tx *sql.Tx, table string, rows []Row, result *CacheResult) error {
 	for part := range slices.Chunk(rows, statementRows) {
-		args := make([]any, 0, 4*len(part))
+		args := make([]any, 0, 2*len(part))
 		for _, r := range part {
-			args = append(args, r.ID, r.Agent, r.ID, r.Agent)
+			args = append(args, r.ID, r.Agent)
 		}
-		done, err := tx.ExecContext(ctx, deleteRows.sql(table, deleteRowsItem, len(part)), args...)
+		done, err := tx.ExecContext(ctx, deleteRows.sql(table, "SELECT ?,?", len(part)), args...)
 		if err != nil {
 			return err
 		}
@@ -227,11 +227,10 @@ func byAgent(rows []Row, f func(agent string, rows []Row) error) error {
 func putCacheLinks(ctx context.Context, tx *sql.Tx, t *TableChange) error {
 	slices.SortFunc(t.PutLinks, func(a, b Link) int { return strings.Compare(a.UUID, b.UUID) })
 	for part := range slices.Chunk(t.PutLinks, statementRows) {
-		args := make([]any, 0, 5*len(part))
-		for _, l := range part {
-			args = append(args, l.UUID, l.ID, l.RelID, l.RelAgent, l.RelType)
-		}
-		if _, err := tx.ExecContext(ctx, putLinks.sql(t.Links, "(?,?,?,?,?,"+now+")", len(part)), args...); err != nil {
+		text := putLinks.with(t.Links, len(part), 2*len(part)*overhead, func(text *strings.Builder, i int) {
+			writeTuple(text, part[i].UUID, part[i].ID, part[i].RelID, part[i].RelAgent, part[i].RelType)
+		})
+		if _, err := tx.ExecContext(ctx, text); err != nil {
 			return err
 		}
 	}
@@ -241,7 +240,7 @@ func putCacheLinks(ctx context.Context, tx *sql.Tx, t *TableChange) error {
 func deleteCacheLinks(ctx context.Context, tx *sql.Tx, t *TableChange, result *CacheResult) error {
 	slices.Sort(t.DeleteLinks)
 	for part := range slices.Chunk(t.DeleteLinks, statementRows) {
-		done, err := tx.ExecContext(ctx, deleteLinks.sql(t.Links, "?", len(part)), anys(part)...)
+		done, err := tx.ExecContext(ctx, deleteLinks.sql(t.Links, "SELECT ?", len(part)), anys(part)...)
 		if err != nil {
 			return err
 		}

@@ -29,8 +29,11 @@ func Plans() []Plan {
 			table = "fairlead_account"
 		}
 		item := "?"
-		if s.name == deleteRows.name {
-			item = deleteRowsItem
+		switch s.name {
+		case deleteRows.name:
+			item = "SELECT ?,?"
+		case deleteLinks.name:
+			item = "SELECT ?"
 		}
 		p := Plan{Name: s.name, Table: table, SQL: s.sql(table, item, 2), Index: s.index, Covering: s.covering}
 		agent := "account-7/KubernetesCoreCachingAgent[1/1]"
@@ -44,7 +47,7 @@ func Plans() []Plan {
 		case presentRows.name:
 			p.Args = []any{agent, agent, "id-7-1", "id-7-2"}
 		case deleteRows.name:
-			p.Args = []any{"id-7-1", agent, "id-7-1", agent, "id-7-2", agent, "id-7-2", agent}
+			p.Args = []any{"id-7-1", agent, "id-7-2", agent}
 		case deleteLinks.name, presentLinks.name:
 			p.Args = []any{"00000000070000000000000001", "00000000070000000000000002"}
 		case rowDigests.name, linkDigests.name:

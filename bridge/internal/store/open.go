@@ -50,6 +50,10 @@ func Open(o Options) (*Store, error) {
 	}
 	// A statement with many rows is one round trip, not a prepared statement of its own.
 	cfg.InterpolateParams = true
+	// What writeLiteral relies on, whatever the DSN says.
+	if err := cfg.Apply(mysql.Charset("utf8mb4", "utf8mb4_general_ci")); err != nil {
+		return nil, fmt.Errorf("database DSN: %w", err)
+	}
 	// A server that became a replica answers with errors for ever: take a new connection instead.
 	cfg.RejectReadOnly = true
 	cfg.ClientFoundRows = false
