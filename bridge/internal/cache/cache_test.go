@@ -308,7 +308,9 @@ func attachDuringLoad(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 	const accounts = 8
 	epochs := make([]uint64, accounts)
 	for i := range epochs {
-		epochs[i] = b.attach(fmt.Sprint("a", i))
+		account := fmt.Sprint("a", i)
+		epochs[i] = b.attach(account)
+		b.mustWrite(account, epochs[i], put(account, pod("p"), "first"))
 	}
 	stop := make(chan struct{})
 	var group sync.WaitGroup
@@ -336,7 +338,6 @@ func attachDuringLoad(t *testing.T, _ *storetest.Server, d *storetest.DB) {
 			}
 		})
 	}
-	time.Sleep(200 * time.Millisecond)
 	after := make([]string, accounts)
 	for i := range accounts {
 		b.attach(fmt.Sprint("a", i))

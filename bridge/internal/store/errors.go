@@ -25,6 +25,15 @@ const (
 	errRowTooBig        = 1118 // ER_TOO_BIG_ROWSIZE
 	errCheckMySQL       = 3819 // ER_CHECK_CONSTRAINT_VIOLATED
 	errCheckMariaDB     = 4025 // ER_CONSTRAINT_FAILED
+	errBadField         = 1054 // ER_BAD_FIELD_ERROR
+	errDuplicateColumn  = 1060 // ER_DUP_FIELDNAME
+	errDuplicateKeyName = 1061 // ER_DUP_KEYNAME
+	errSyntax           = 1064 // ER_PARSE_ERROR
+	errInvalidDefault   = 1067 // ER_INVALID_DEFAULT
+	errKeyTooLong       = 1071 // ER_TOO_LONG_KEY
+	errCannotDrop       = 1091 // ER_CANT_DROP_FIELD_OR_KEY
+	errUnknownCharset   = 1115 // ER_UNKNOWN_CHARACTER_SET
+	errUnknownCollation = 1273 // ER_UNKNOWN_COLLATION
 	errGroupConflict    = 3101 // ER_TRANSACTION_ROLLBACK_DURING_COMMIT: group replication
 
 	// What a server says that goes, is full or does not serve yet. Read-only servers (1290, 1792, 1836) come as a lost connection: the
@@ -78,6 +87,17 @@ func IsData(err error) bool {
 	}
 	// SQLSTATE class 22 is "data exception".
 	return e.SQLState[0] == '2' && e.SQLState[1] == '2'
+}
+
+// isSchema tells whether a migration met tables that are not as the one before it left them, or is wrong itself. Missing rights and a missing
+// database do not count: somebody may be about to bring them.
+func isSchema(err error) bool {
+	switch number(err) {
+	case errTableExists, errBadField, errDuplicateColumn, errDuplicateKeyName, errSyntax, errInvalidDefault, errKeyTooLong, errCannotDrop, errUnknownCharset,
+		errRowTooBig, errUnknownCollation:
+		return true
+	}
+	return false
 }
 
 // IsUnavailable tells whether the database could not be spoken to, or is about to go, as opposed to having refused a statement.

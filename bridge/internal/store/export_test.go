@@ -1,12 +1,19 @@
 package store
 
 import (
+	"context"
+	"io/fs"
 	"slices"
 	"strings"
 )
 
 // SortRows sorts as a write does.
 func SortRows(rows []Row) { slices.SortFunc(rows, compareRows) }
+
+// PrepareWith is Prepare with other migrations.
+func (s *Store) PrepareWith(ctx context.Context, files fs.FS) error {
+	return s.persist(ctx, "database", func(ctx context.Context) error { return s.migrate(ctx, files) })
+}
 
 // Plan is a hot statement with values, for a test of its plan.
 type Plan struct {

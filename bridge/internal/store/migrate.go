@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -20,15 +21,20 @@ var migrations embed.FS
 const schemaTable = "fairlead_schema"
 
 // Migrate brings the fairlead_* tables to this version. Bridges that start together take turns.
-func (s *Store) Migrate(ctx context.Context) (err error) {
+func (s *Store) Migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
+	return s.migrate(ctx, files)
+}
+
+func (s *Store) migrate(ctx context.Context, files fs.FS) (err error) {
 	provider, err := goose.NewProvider(goose.DialectMySQL, s.db, files,
 		goose.WithTableName(schemaTable), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
+		// It has not spoken to the database yet: two files of one number, for example.
+		return permanentError{fmt.Errorf("this program's own migrations cannot be used, install another version: %w", err)}
 	}
 	// Not goose's own locker: goose v3.29 looks for pending migrations before it takes it, and then fails when another process is
 	// just making the version table.
@@ -38,7 +44,11 @@ func (s *Store) Migrate(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	results, err := provider.Up(ctx)
-	if err != nil {
+	switch {
+	case err != nil && (isSchema(err) || strings.Contains(err.Error(), "missing (out-of-order) migration")):
+		return permanentError{fmt.Errorf("migrate the fairlead_* tables: %w: they are not as this version's migrations left them; "+
+			"undo what was changed by hand, or restore them and %s", err, schemaTable)}
+	case err != nil:
 		return fmt.Errorf("migrate the fairlead_* tables: %w", err)
 	}
 	for _, r := range results {
@@ -70,7 +80,7 @@ func (s *Store) lockMigrations(ctx context.Context) (unlock func() error, err er
 }
 
 // Prepare waits until the database answers and brings our tables up to date. It tries until ctx ends, and says what it
-// waits for: at once, and then less and less often.
+// waits for: at once, and then less and less often. An error that no waiting cures ends it.
 func (s *Store) Prepare(ctx context.Context) error {
 	return s.persist(ctx, "database", s.Migrate)
 }
@@ -109,7 +119,12 @@ func (s *Store) templatesDone(ctx context.Context) error {
 	return err
 }
 
-// persist calls f until it succeeds or ctx ends.
+// permanentError is one that another try meets again.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// persist calls f until it succeeds, fails for good, or ctx ends.
 func (s *Store) persist(ctx context.Context, what string, f func(context.Context) error) error {
 	const (
 		firstPause = 250 * time.Millisecond
@@ -127,6 +142,9 @@ func (s *Store) persist(ctx context.Context, what string, f func(context.Context
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if permanent := (permanentError{}); errors.As(err, &permanent) {
+			return permanent
 		}
 		if time.Since(said) >= quiet {
 			s.log.Warn("waiting", "for", what, "database", s.address, "waited", time.Since(began).Round(time.Second), "error", err)

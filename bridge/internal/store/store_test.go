@@ -36,6 +36,7 @@ func TestStoreOnARealServer(t *testing.T) {
 		"the plans of hot statements use the indexes that they name":                    plans,
 		"rows are written in the order of the server's collation":                       collated,
 		"a row makes room for one that is equal under the collation":                    makesRoom,
+		"migrations that can never succeed end the start":                               hopeless,
 		"whatever a text holds is stored as it is":                                      hostile,
 		"a wait for templates ends when Clouddriver makes them":                         awaitTemplates,
 		"a server that refuses what a row holds is told from one that may accept later": classification,
