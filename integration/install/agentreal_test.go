@@ -76,8 +76,8 @@ func (x *agentWorld) helm(t *testing.T, namespace string) *action.Configuration 
 	return config
 }
 
-// helmPatience bounds what Helm waits for; kwok makes pods ready within a second.
-const helmPatience = 2 * time.Minute
+// helmPatience bounds what Helm waits for; kwok makes pods ready within a second, on a busy machine within a minute.
+const helmPatience = 5 * time.Minute
 
 func (x *agentWorld) install(t *testing.T, namespace string, values map[string]any) *release.Release {
 	t.Helper()
