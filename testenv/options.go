@@ -46,8 +46,9 @@ type Options struct {
 	WithoutCluster bool `json:"withoutCluster,omitempty"`
 	// WithoutFairlead leaves the bridge, the agents and the plugin out: a stock Clouddriver.
 	WithoutFairlead bool `json:"withoutFairlead"`
-	// Vault adds a Vault server.
-	Vault bool `json:"vault"`
+	// Vault adds a Vault server, as a container of Docker's if VaultContainer is true, else as a process.
+	Vault          bool `json:"vault"`
+	VaultContainer bool `json:"vaultContainer,omitempty"`
 	// DiesWithParent ends all processes with the one that starts them, however that ends.
 	DiesWithParent bool `json:"-"`
 	// Configure changes Clouddriver's configuration, as clouddriver.yml has it, before it is written; nil means no change.

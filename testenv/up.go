@@ -97,7 +97,7 @@ func newUp(options Options) (*up, error) {
 	}
 	u.env.MySQL.DSN = u.database.dsn(allUser)
 	if options.Vault {
-		if u.vault, err = newVaultPart(u.file("vault"), u.log("vault")); err != nil {
+		if u.vault, err = newVaultPart(u.file("vault"), u.log("vault"), options.VaultContainer); err != nil {
 			return nil, err
 		}
 		info := u.vault.info()

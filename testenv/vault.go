@@ -34,14 +34,15 @@ type VaultServer struct {
 type vaultPart struct {
 	dir, log      string
 	port, tlsPort int
+	container     bool
 }
 
-func newVaultPart(dir, log string) (*vaultPart, error) {
+func newVaultPart(dir, log string, container bool) (*vaultPart, error) {
 	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
-	return &vaultPart{dir: dir, log: log, port: ports[0], tlsPort: ports[1]}, os.MkdirAll(dir, 0o700)
+	return &vaultPart{dir: dir, log: log, port: ports[0], tlsPort: ports[1], container: container}, os.MkdirAll(dir, 0o700)
 }
 
 func (v *vaultPart) info() VaultServer {
@@ -99,7 +100,7 @@ func Vault(t testing.TB) *VaultServer {
 	program, err := openCache(t).Go(t.Context(), build.Vault())
 	SkipMissing(t, "a Vault", err)
 	dir := t.TempDir()
-	part, err := newVaultPart(filepath.Join(dir, "vault"), filepath.Join(dir, "vault.log"))
+	part, err := newVaultPart(filepath.Join(dir, "vault"), filepath.Join(dir, "vault.log"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +119,15 @@ func (u *up) startVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	spec := u.vault.spec(program)
+	if u.vault.container {
+		u.progress.begin("vault", "its image is built")
+		if spec, err = inContainer(ctx, spec); err != nil {
+			return err
+		}
+	}
 	u.progress.begin("vault", "starts")
-	p, err := u.start(ctx, u.vault.spec(program))
+	p, err := u.start(ctx, spec)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead/fairlead/agent/internal/secrets"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
 	"go.yaml.in/yaml/v3"
 )
@@ -62,7 +63,12 @@ func (b *builder) accounts(nodes []*yaml.Node) {
 		account, err := decodeAccount(n)
 		c.account = account
 		if err != nil {
-			c.errs = append(c.errs, fmt.Errorf("%s: %w", c.where, err))
+			for _, e := range unjoin(err) {
+				c.errs = append(c.errs, fmt.Errorf("%s: %w", c.where, e))
+			}
+		}
+		if from := account.KubeconfigSecret; from != nil && from.Engine == secrets.EngineVault && b.config.Secrets.Vault == nil {
+			c.errs = append(c.errs, fmt.Errorf("%s: kubeconfigFile: %s is in Vault, and no Vault is configured; set secrets.vault.enabled, url and authMethod", c.where, from))
 		}
 		all = append(all, c)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,15 +31,19 @@ func parsePermissions(n *yaml.Node) (map[string][]string, error) {
 	default:
 		return nil, fmt.Errorf("permissions: want READ, WRITE or EXECUTE with lists of roles, got %s", describe(n))
 	}
+	var wrong []error
 	for _, m := range maps {
 		if m.Kind != yaml.MappingNode {
 			return nil, fmt.Errorf("permissions: want entries like `READ: [role]`, got %s", describe(m))
 		}
 		for i := 0; i+1 < len(m.Content); i += 2 {
 			if err := addPermission(permissions, m.Content[i], resolve(m.Content[i+1])); err != nil {
-				return nil, err
+				wrong = append(wrong, err)
 			}
 		}
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
 	}
 	if n.Kind == yaml.SequenceNode && len(maps) > 0 && len(permissions) == 0 {
 		return nil, fmt.Errorf("permissions: empty; name the roles, or remove the key to open the account to everybody")
@@ -82,8 +87,8 @@ func parseRole(n *yaml.Node) (string, error) {
 	switch {
 	case role == "":
 		return "", fmt.Errorf("%q is no role's name", n.Value)
-	case strings.ContainsFunc(role, func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar }):
-		return "", fmt.Errorf("role %q holds a line break or another character that cannot be printed", role)
+	case strings.ContainsFunc(role, func(r rune) bool { return !unicode.IsGraphic(r) || r == unicode.ReplacementChar }):
+		return "", fmt.Errorf("role %q holds a line break or another character that cannot be seen", role)
 	case secrets.IsReference(role):
 		return "", fmt.Errorf("role %q is a secret reference; write the role's name", role)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ func TestKubeconfigsMayBeSecrets(t *testing.T) {
 		"kubeConfigFile":     "encryptedFile:vault!e:secret!p:kubernetes!k:config",
 		"kubeconfigContents": "encryptedFile:vault!e:secret!p:kubernetes!k:config",
 	} {
-		c := newEnvironment(t).mustLoad("kubernetes: {accounts: [{name: a, context: other, " + key + ": '" + value + "'}]}")
+		c := newEnvironment(t).mustLoad("secrets: {vault: {enabled: true, url: 'https://vault:8200', authMethod: KUBERNETES, role: r}}\nkubernetes: {accounts: [{name: a, context: other, " + key + ": '" + value + "'}]}")
 		if len(c.Accounts) != 1 || c.Accounts[0].KubeconfigFile != "" || c.Accounts[0].KubeconfigSecret.String() != "encryptedFile:vault!e:secret!p:kubernetes!k:config" {
 			t.Errorf("%s: %+v %v", key, c.Accounts, c.Refused)
 		}
@@ -82,5 +83,17 @@ func TestDangerousWaysToVaultAreSaid(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"secrets.vault.tls.insecureSkipVerify", "secrets.vault.url"}, keys); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAnAccountWhoseKubeconfigIsInAVaultThatNobodyConfiguredIsRefused(t *testing.T) {
+	e := newEnvironment(t)
+	e.write("agent.yml", `
+clouddriver: {grpc: "bridge:9091", tls: {pin: "sha256:`+strings.Repeat("a", 64)+`"}}
+kubernetes: {accounts: [{name: a, kubeconfigFile: 'encryptedFile:vault!e:secret!p:x!k:k'}, {name: b, kubeconfigFile: 'encryptedFile:k8s!n:s!k:k'}]}
+`)
+	c, err := Load(Options{File: filepath.Join(e.root, "agent.yml"), Getenv: e.getenv})
+	if err != nil || len(c.Accounts) != 1 || c.Accounts[0].Name != "b" || len(c.Refused) != 1 || !strings.Contains(c.Refused[0].Err.Error(), "set secrets.vault.enabled, url and authMethod") {
+		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -36,12 +36,18 @@ func newCommand() *cobra.Command {
 func upCommand(dir *string) *cobra.Command {
 	var options testenv.Options
 	var foreground bool
+	var vault string
 	command := &cobra.Command{
 		Use:   "up --dir DIR",
 		Short: "Start everything; returns when all is healthy and DIR/env.json says where it is",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			options.Dir, options.Progress, options.DiesWithParent = *dir, command.ErrOrStderr(), foreground
+			switch options.Vault, options.VaultContainer = vault != "", vault == "container"; vault {
+			case "", "process", "container":
+			default:
+				return fmt.Errorf("--vault=%s: write --vault, or --vault=container", vault)
+			}
 			env, err := testenv.Up(command.Context(), options)
 			if err != nil {
 				return err
@@ -65,7 +71,8 @@ func upCommand(dir *string) *cobra.Command {
 	flags.BoolVar(&options.Network, "network", false, "put a balancer between agents and bridges that can go wrong (testenv network)")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "use the running cluster of this administrator's file; two service accounts are made in it and stay")
 	flags.BoolVar(&options.WithoutFairlead, "without-fairlead", false, "no bridge, no agents, no plugin: a stock Clouddriver")
-	flags.BoolVar(&options.Vault, "vault", false, "a Vault server too, in memory")
+	flags.StringVar(&vault, "vault", "", "a Vault server too, in memory: as a process, or, with --vault=container, as a container of Docker's")
+	flags.Lookup("vault").NoOptDefVal = "process"
 	flags.BoolVar(&foreground, "foreground", false, "stay, and end everything on Ctrl-C")
 	return command
 }

@@ -73,7 +73,7 @@ func hasMark(pid int, mark string) (bool, error) {
 		return false, errNoEnvironment
 	}
 	for _, variable := range bytes.Split(environment, []byte{0}) {
-		if string(variable) == markVariable+"="+mark {
+		if string(variable) == MarkVariable+"="+mark {
 			return true, nil
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"syscall"
 )
 
-// markVariable is the environment variable by which a table's processes are known.
-const markVariable = "FAIRLEAD_TESTENV_MARK"
+// MarkVariable is the environment variable by which a table's processes are known.
+const MarkVariable = "FAIRLEAD_TESTENV_MARK"
 
 // Spec says how to start a process; it is kept, so that Restart can do the same again.
 type Spec struct {
@@ -106,7 +106,7 @@ func (t *Table) Start(spec Spec) (*Process, error) {
 	}
 	child, err := os.StartProcess(spec.Args[0], spec.Args, &os.ProcAttr{
 		Dir:   spec.Dir,
-		Env:   append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + spec.Dir, "LANG=C.UTF-8", markVariable + "=" + t.mark}, spec.Env...),
+		Env:   append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + spec.Dir, "LANG=C.UTF-8", MarkVariable + "=" + t.mark}, spec.Env...),
 		Files: []*os.File{null, log, log},
 		Sys:   attributes,
 	})
