@@ -179,6 +179,7 @@ func (a *Agent) SetAccounts(now time.Time, served []Served, removed []string) {
 		if acc == nil || acc.records != s.Records {
 			if acc != nil {
 				acc.leave(a)
+				a.renew(name)
 			}
 			acc = newAgentAccount(s.Records)
 			acc.epoch = a.epochs[name]
@@ -201,6 +202,17 @@ func (a *Agent) SetAccounts(now time.Time, served []Served, removed []string) {
 	if a.session != nil {
 		a.session.declare = true
 	}
+}
+
+// renew notes that an account has other records than its bridge compared.
+func (a *Agent) renew(name string) {
+	if a.session == nil {
+		return
+	}
+	if a.session.renewed == nil {
+		a.session.renewed = make(map[string]bool)
+	}
+	a.session.renewed[name] = true
 }
 
 func without(names []string, name string) []string {

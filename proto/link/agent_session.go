@@ -15,7 +15,10 @@ type agentSession struct {
 	helloDue bool
 	// declare: the accounts changed since they were last told. factsDue: some account's did. comparedDue: some account has to tell of
 	// comparisons.
-	declare     bool
+	declare bool
+	// renewed accounts have other records than when they were told: they leave the session before they are declared again, so that the
+	// bridge attaches them anew.
+	renewed     map[string]bool
 	factsDue    bool
 	comparedDue bool
 	beatDue     bool
@@ -233,6 +236,10 @@ func (a *Agent) NextSession() *linkv1.SessionUp {
 	case s.beatDue && !s.ended:
 		s.beatDue = false
 		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Heartbeat{Heartbeat: &linkv1.Heartbeat{Number: s.live.beats}}}
+	case len(s.renewed) > 0 && s.declare && !s.ended:
+		list := &linkv1.Accounts{Accounts: a.declaredBut(s.renewed), Removed: append([]string(nil), a.removed...)}
+		s.renewed = nil
+		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: list}}
 	case s.declare && !s.ended:
 		s.declare = false
 		list := &linkv1.Accounts{Accounts: a.declared(), Removed: append([]string(nil), a.removed...)}
@@ -284,7 +291,7 @@ func (a *Agent) hello() *linkv1.Hello {
 		Agent:             a.cfg.Agent,
 		Accounts:          a.declared(),
 	}
-	a.session.declare = false
+	a.session.declare, a.session.renewed = false, nil
 	for _, acc := range a.order {
 		if acc.epoch > 0 {
 			h.Resumes = append(h.Resumes, &linkv1.Resume{Account: acc.name, Epoch: acc.epoch})
@@ -299,10 +306,15 @@ func (a *Agent) hello() *linkv1.Hello {
 	return h
 }
 
-func (a *Agent) declared() []*linkv1.Account {
-	list := make([]*linkv1.Account, len(a.order))
-	for i, acc := range a.order {
-		list[i] = acc.declared
+func (a *Agent) declared() []*linkv1.Account { return a.declaredBut(nil) }
+
+// declaredBut lists the accounts without some.
+func (a *Agent) declaredBut(left map[string]bool) []*linkv1.Account {
+	list := make([]*linkv1.Account, 0, len(a.order))
+	for _, acc := range a.order {
+		if !left[acc.name] {
+			list = append(list, acc.declared)
+		}
 	}
 	return list
 }

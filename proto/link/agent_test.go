@@ -151,3 +151,54 @@ func TestOneAccountsFullOutboxDoesNotStopAnother(t *testing.T) {
 		t.Fatal("an unknown account")
 	}
 }
+
+// An account whose filters changed, or whose credentials are for another API server, is served anew in the same session: the bridge has to attach it
+// and to say again what is cached.
+func TestAnAccountWithOtherRecordsLeavesTheSessionAndComesBack(t *testing.T) {
+	a, now := connectedAgent(t, LedgerConfig{})
+	serve := func(prod Records) {
+		a.SetAccounts(now, []Served{{Account: &linkv1.Account{Name: "prod"}, Records: prod}}, nil)
+	}
+	told := func() (lists []string) {
+		for f := a.NextSession(); f != nil; f = a.NextSession() {
+			if list := f.GetAccounts(); list != nil {
+				names := "-"
+				for _, acc := range list.GetAccounts() {
+					names += acc.GetName()
+				}
+				lists = append(lists, names)
+			}
+		}
+		return lists
+	}
+	first := newInventory("prod")
+	serve(first)
+	told()
+	serve(first)
+	if got := strings.Join(told(), " "); got != "-prod" {
+		t.Errorf("the same records: %s", got)
+	}
+	serve(newInventory("prod"))
+	if got := strings.Join(told(), " "); got != "- -prod" {
+		t.Errorf("other records: %s", got)
+	}
+
+	b := testBridge(t, nil)
+	attach(b)
+	for b.NextSession() != nil {
+	}
+	bridgeActions(b)
+	declareFrame(b)
+	declareFrame(b, "prod")
+	b.DeclareDone(epochStart, nil, nil)
+	accept(b)
+	verdicts := 0
+	for f := b.NextSession(); f != nil; f = b.NextSession() {
+		if f.GetVerdict() != nil {
+			verdicts++
+		}
+	}
+	if attaches := find[Attach](bridgeActions(b)); verdicts != 1 || len(attaches) != 1 {
+		t.Errorf("%d verdicts, %d attaches", verdicts, len(attaches))
+	}
+}
