@@ -43,7 +43,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	identity := describe(cfg)
 	f := &fleet{
 		log: o.Log, clouds: cloud.New(nil), version: identity.GetVersion(), shared: cluster.NewShared(), reads: credentials.NewReads(), schemas: execute.NewSchemas(),
-		changed: make(chan struct{}, 1), settings: settingsOf(cfg), members: map[string]*member{},
+		changed: make(chan struct{}, 1), settings: settingsOf(cfg), members: map[string]*member{}, probing: make(chan struct{}, probesAtOnce),
 	}
 	f.apply(context.Background(), cfg)
 	served, _ := f.present()
@@ -53,11 +53,12 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	}
 	metrics := prometheus.NewRegistry()
 	connects.Metrics = func() ([]byte, error) { return text(metrics) }
+	connects.Assignments = f
 	s, err := session.New(connects, served)
 	if err != nil {
 		return nil, err
 	}
-	f.tell = s.SetAccounts
+	f.tell, f.refuseAssigned = s.SetAccounts, s.RefuseAssigned
 	if len(cfg.Accounts)+len(cfg.Refused) == 0 {
 		o.Log.Warn("no account is configured (kubernetes.accounts); the agent connects and serves none")
 	}

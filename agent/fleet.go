@@ -52,6 +52,16 @@ type fleet struct {
 	members    map[string]*member
 	// refused are accounts that the configuration names and that cannot be served as it says.
 	refused map[string]string
+	// configured is what the files say; assigned are the accounts that bridges gave to the agent, wanted the latest revisions of them, be they
+	// served yet or not.
+	configured *config.Config
+	assigned   map[string]config.Account
+	wanted     map[string]uint64
+	// applying: one change at a time.
+	applying sync.Mutex
+	// probing bounds how many API servers of assigned accounts are asked at a time; refuseAssigned tells the bridge why one is not served.
+	probing        chan struct{}
+	refuseAssigned func(*linkv1.Assigned)
 	// removed were taken out of the configuration, and the session was not told yet.
 	removed []string
 	// following is what credentials are followed until; nil before and after run.
@@ -93,14 +103,17 @@ func settingsOf(cfg *config.Config) settings {
 
 // apply takes another configuration. Credentials that are at hand (files, the pod's own) are read at once.
 func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
+	f.applying.Lock()
+	defer f.applying.Unlock()
 	f.mu.Lock()
+	f.configured = cfg
 	others := settingsOf(cfg)
 	same := reflect.DeepEqual(f.settings, others)
 	f.settings = others
 	moved := f.readFrom(cfg.Secrets.Vault)
-	next := make(map[string]*member, len(cfg.Accounts))
+	next := make(map[string]*member, len(cfg.Accounts)+len(f.assigned))
 	var fresh []*member
-	for _, account := range cfg.Accounts {
+	for _, account := range f.accounts(cfg) {
 		m := f.members[account.Name]
 		switch {
 		case m == nil:
@@ -130,6 +143,9 @@ func (f *fleet) apply(ctx context.Context, cfg *config.Config) {
 	for name, m := range f.members {
 		if next[name] == nil {
 			m.stopFollowing()
+			if m.account.Revision != 0 {
+				continue // whether it leaves Clouddriver is the bridge's to say
+			}
 			f.removed = append(f.removed, name)
 			f.log.Info("account removed from the configuration", "account", name)
 		}
@@ -196,7 +212,7 @@ func (f *fleet) refuse(cfg *config.Config, next map[string]*member) {
 
 // join makes a member. The lock is held.
 func (f *fleet) join(account config.Account) *member {
-	spec := credentials.Spec{InCluster: account.ServiceAccount, File: account.KubeconfigFile, Secret: account.KubeconfigSecret, Context: account.Context}
+	spec := credentials.Spec{InCluster: account.ServiceAccount, File: account.KubeconfigFile, Secret: account.KubeconfigSecret, Inline: account.Kubeconfig, Context: account.Context}
 	level := &ownLevel{}
 	log := level.of(f.log)
 	return &member{account: account, level: level, log: log, keeper: credentials.New(account.Name, spec, credentials.Options{
@@ -233,7 +249,7 @@ func (m *member) stopFollowing() {
 // sameSource tells whether two states of an account get their credentials in the same way.
 func sameSource(a, b config.Account) bool {
 	source := func(a config.Account) config.Account {
-		return config.Account{ServiceAccount: a.ServiceAccount, KubeconfigFile: a.KubeconfigFile, KubeconfigSecret: a.KubeconfigSecret, Context: a.Context,
+		return config.Account{ServiceAccount: a.ServiceAccount, KubeconfigFile: a.KubeconfigFile, KubeconfigSecret: a.KubeconfigSecret, Kubeconfig: a.Kubeconfig, Context: a.Context,
 			Insecure: a.Insecure, NoProxy: a.NoProxy}
 	}
 	return reflect.DeepEqual(source(a), source(b))

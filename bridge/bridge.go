@@ -5,6 +5,7 @@
 //	store       the database
 //	cache       writes Clouddriver's tables              identity   authority and enrolment tokens
 //	accounts    the registry of accounts
+//	dynamic     accounts that are given to agents at run time
 //	operations  gives operations to sessions
 //	peer        sessions of other bridges (gRPC, peers.address)
 //	session     agents' sessions (gRPC, agents.address)
@@ -28,6 +29,7 @@ import (
 	"github.com/fairlead/fairlead/bridge/internal/admin"
 	"github.com/fairlead/fairlead/bridge/internal/cache"
 	"github.com/fairlead/fairlead/bridge/internal/config"
+	"github.com/fairlead/fairlead/bridge/internal/dynamic"
 	"github.com/fairlead/fairlead/bridge/internal/forwarded"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
@@ -50,6 +52,7 @@ type Bridge struct {
 	store    *store.Store
 	cache    *cache.Writer
 	registry *accounts.Registry
+	dynamic  *dynamic.Service
 	tokens   *identity.Tokens
 	trust    trust
 	history  *operations.History
@@ -120,7 +123,9 @@ func (b *Bridge) build() error {
 		Policy:            b.policy,
 		Metrics:           b.metrics,
 		Leaving:           func(account string) { b.sessions.Removed(account) },
+		Dynamic:           func(account string) string { return b.dynamic.Forbids(account) },
 	})
+	b.dynamic = dynamic.New(dynamic.Options{Store: b.store, Registry: b.registry, Key: b.key, Bridge: cfg.Name, Servers: cfg.Accounts.Dynamic.Servers, Log: b.log})
 	b.tokens = identity.NewTokens(b.store, b.log)
 	if err := b.buildTrust(); err != nil {
 		return err
@@ -135,7 +140,7 @@ func (b *Bridge) build() error {
 	b.runner = &counted{router: router}
 	b.peers = peer.NewClient(peer.Options{Self: cfg.Name, Router: router, Directory: b.store, Known: b.registry.Elsewhere, TLS: b.peerTLS, Log: b.log})
 	b.sessions = session.New(session.Config{
-		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Directory: b.store, Cache: b.cache, Router: router,
+		Bridge: cfg.Name, Agents: b.trust.agents, Prover: b.prover(), Accounts: b.registry, Fences: b.store, Directory: b.store, Cache: b.cache, Router: router, Dynamic: b.dynamic,
 		Heartbeat: cfg.Agents.Heartbeat, Age: ageOf(cfg.Agents.MaximumAge), Forwarded: b.agentMetrics, MetricsInterval: cfg.Metrics.Agents, CheckInterval: cfg.Cache.CheckInterval, Metrics: b.metrics, Log: b.log,
 	})
 	b.plugin, err = plugin.New(plugin.Options{
@@ -147,7 +152,8 @@ func (b *Bridge) build() error {
 	}
 	b.admin, err = admin.New(admin.Options{
 		Address: cfg.Admin.Address, TokenFile: cfg.Admin.TokenFile, Version: b.version, Bridge: cfg.Name, Started: b.started,
-		Pin: b.pin, Accounts: b.registry, Tokens: b.tokens, People: b.trust.people, Trail: b.store, Record: b.store, Modes: b.modes, Rotate: b.rotate, IssueForPlugin: b.issueForPlugin, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
+		Pin: b.pin, Accounts: b.registry, Dynamic: b.dynamic, Disabled: cfg.Accounts.Dynamic.Disabled, Servers: cfg.Accounts.Dynamic.Servers, Bridges: b.store.Bridges, Pool: b.store.Pool, Stored: b.store,
+		Tokens: b.tokens, People: b.trust.people, Trail: b.store, Record: b.store, Modes: b.modes, Rotate: b.rotate, IssueForPlugin: b.issueForPlugin, Keys: b.key.IDs, AgentsAddress: b.agentsAddress(), Epochs: b.store.Epochs, Sessions: b.listSessions, Kinds: b.sessions.Kinds, Resync: b.resync,
 		Agents: b.listAgents, Diagnose: b.diagnose, Support: b.support,
 		Runner: b.runner, Problems: b.problems, Totals: b.totals, Ready: b.isReady, Log: b.log,
 	})

@@ -19,7 +19,7 @@ import (
 
 // reads are the calls that every role may make. Whoever adds a procedure to the admin API has to say here that it only reads; else it is taken for
 // a change that an operator alone may make.
-var reads = []string{"GetStatus", "ListAccounts", "ListTokens", "ListAudit", "ListOperations", "ListOperationsModes", "GetAccount", "ListAgents", "Diagnose"}
+var reads = []string{"GetStatus", "ListAccounts", "ListTokens", "ListAudit", "ListOperations", "ListOperationsModes", "GetAccount", "ListAgents", "Diagnose", "ListDynamicAccounts"}
 
 func TestRolesMayWhatTheyMayAndEveryChangeIsAudited(t *testing.T) {
 	b := bridgetest.Run(t, bridgetest.Configure(t, storetest.Start(t).Database(t).DSN))

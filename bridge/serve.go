@@ -50,6 +50,7 @@ func (b *Bridge) serve(asked, running context.Context, leave func()) error {
 		syncer := fiat.New(fiat.Options{URL: address, Bridge: b.cfg.Name, Bridges: b.store.Bridges, Accounts: b.registry, Log: b.log})
 		group.Go(func() error { return syncer.Run(parts) })
 	}
+	group.Go(func() error { return b.dynamic.Run(parts) })
 	group.Go(func() error { return b.tokens.Run(parts) })
 	group.Go(func() error { return b.history.Run(parts) })
 	group.Go(func() error { return b.modes.Run(parts) })

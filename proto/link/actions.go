@@ -55,6 +55,12 @@ type CacheBy struct {
 	Policy *linkv1.CachePolicy
 }
 
+// TakeAccount hands over a dynamic account that the bridge gives to the agent. The shell serves and declares it, or says by Agent.Refuse why not.
+type TakeAccount struct{ Assign *linkv1.Assign }
+
+// DropAccount says that the agent shall no longer serve a dynamic account. It does not leave Clouddriver.
+type DropAccount struct{ Account string }
+
 // Committed tells how long change sets took from when they were read (Agent.PutRead) to the acknowledgement of their commit.
 type Committed struct {
 	Account string
@@ -82,6 +88,9 @@ type Declare struct {
 	// Removed accounts leave Clouddriver. Each gets a verdict as well: the agent repeats a removal until it has one.
 	Removed []string
 }
+
+// Unassigned says why the agent does not serve a dynamic account that it was given.
+type Unassigned struct{ Assigned *linkv1.Assigned }
 
 // StoreFacts hands over what the agent knows of an accepted account.
 type StoreFacts struct{ Facts *linkv1.Facts }
@@ -216,9 +225,12 @@ func (Fetch) action()           {}
 func (Configure) action()       {}
 func (CacheBy) action()         {}
 func (Committed) action()       {}
+func (TakeAccount) action()     {}
+func (DropAccount) action()     {}
 func (Disconnect) action()      {}
 func (Declare) action()         {}
 func (StoreFacts) action()      {}
+func (Unassigned) action()      {}
 func (Attach) action()          {}
 func (Write) action()           {}
 func (ReadDigest) action()      {}

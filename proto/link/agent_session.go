@@ -26,6 +26,8 @@ type agentSession struct {
 	draining    *linkv1.Drain
 	leaveAt     time.Time
 	ended       bool
+	// unassigned waits to be said about dynamic accounts that are not taken.
+	unassigned []*linkv1.Assigned
 }
 
 func (s *agentSession) open() bool { return s != nil && s.welcome != nil && !s.ended }
@@ -102,6 +104,10 @@ func (a *Agent) ReceivedSession(now time.Time, frame *linkv1.SessionDown) {
 		if acc := a.accounts[f.Detached.GetAccount()]; acc != nil {
 			acc.detached(a, f.Detached)
 		}
+	case *linkv1.SessionDown_Assign:
+		a.act(TakeAccount{Assign: f.Assign})
+	case *linkv1.SessionDown_Withdraw:
+		a.act(DropAccount{Account: f.Withdraw.GetAccount()})
 	case *linkv1.SessionDown_Drain:
 		a.receiveDrain(f.Drain)
 	}
@@ -244,6 +250,10 @@ func (a *Agent) NextSession() *linkv1.SessionUp {
 		s.declare = false
 		list := &linkv1.Accounts{Accounts: a.declared(), Removed: append([]string(nil), a.removed...)}
 		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Accounts{Accounts: list}}
+	case len(s.unassigned) > 0 && !s.ended:
+		var why *linkv1.Assigned
+		why, s.unassigned = s.unassigned[0], s.unassigned[1:]
+		return &linkv1.SessionUp{Frame: &linkv1.SessionUp_Assigned{Assigned: why}}
 	case s.goodbye:
 		s.goodbye = false
 		reason := a.leaving
@@ -270,6 +280,18 @@ func (a *Agent) nextCompared() *linkv1.SessionUp {
 	}
 	a.session.comparedDue = false
 	return nil
+}
+
+// mostUnassigned bounds what waits to be said about accounts that the agent does not take; the bridge asks again about what was not said.
+const mostUnassigned = 10_000
+
+// Refuse says why the agent does not serve a dynamic account that it was given. A session that is over by then hears nothing: the next one's
+// bridge gives the account anew.
+func (a *Agent) Refuse(now time.Time, why *linkv1.Assigned) {
+	a.tell(now)
+	if s := a.session; s != nil && s.welcome != nil && len(s.unassigned) < mostUnassigned {
+		s.unassigned = append(s.unassigned, why)
+	}
 }
 
 func (a *Agent) nextFacts() *linkv1.SessionUp {

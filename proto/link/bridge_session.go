@@ -35,6 +35,8 @@ func (b *Bridge) ReceivedSession(now time.Time, frame *linkv1.SessionUp) {
 		b.receiveFacts(f.Facts)
 	case *linkv1.SessionUp_Compared:
 		b.receiveCompared(f.Compared)
+	case *linkv1.SessionUp_Assigned:
+		b.act(Unassigned{Assigned: f.Assigned})
 	case *linkv1.SessionUp_Heartbeat:
 		b.echo = f.Heartbeat
 	case *linkv1.SessionUp_Goodbye:
@@ -276,6 +278,23 @@ func (b *Bridge) Drain(now time.Time, addresses []string, reason string) {
 	}
 	b.send(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Drain{Drain: &linkv1.Drain{
 		GraceMs: uint32(b.cfg.Grace.Milliseconds()), Addresses: addresses, Reason: reason}}})
+}
+
+// Assign gives the agent a dynamic account, Withdraw takes it back. Nothing is sent before the session is open or after its end; who calls
+// knows by what the agent declares whether it arrived.
+func (b *Bridge) Assign(now time.Time, a *linkv1.Assign) {
+	b.tell(now)
+	if !b.ended && b.agent != nil {
+		b.send(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Assign{Assign: a}})
+	}
+}
+
+// Withdraw takes a dynamic account from the agent.
+func (b *Bridge) Withdraw(now time.Time, account string) {
+	b.tell(now)
+	if !b.ended && b.agent != nil {
+		b.send(&linkv1.SessionDown{Frame: &linkv1.SessionDown_Withdraw{Withdraw: &linkv1.Withdraw{Account: account}}})
+	}
 }
 
 // Busy tells whether operations of the session are open, at each tick: a session whose agent said goodbye ends when none is.

@@ -19,6 +19,9 @@ type Account struct {
 	KubeconfigFile   string
 	KubeconfigSecret *secrets.Reference
 	ServiceAccount   bool
+	// Kubeconfig is a dynamic account's, with inline data only; Revision is the bridge's of such an account, 0 for others.
+	Kubeconfig []byte
+	Revision   uint64
 	// Context of the kubeconfig; "": its current one.
 	Context string
 	// Insecure does not check the API server's certificate.
@@ -64,7 +67,7 @@ func (a Account) Link() *linkv1.Account {
 		CustomResources: slices.Clone(a.CustomResources), OnlySpinnakerManaged: a.OnlySpinnakerManaged,
 		Metrics: a.Metrics, Debug: a.Debug, NamingStrategy: a.NamingStrategy,
 		RequiredGroupMembership: a.RequiredGroupMembership, CachingPolicies: a.CachingPolicies,
-		CacheAllApplicationRelationships: a.CacheAllApplicationRelationships,
+		CacheAllApplicationRelationships: a.CacheAllApplicationRelationships, Dynamic: a.Revision,
 	}
 	for _, c := range a.CustomKinds {
 		if !slices.ContainsFunc(declared.CustomResources, func(r *linkv1.CustomResource) bool { return r.KubernetesKind == c.Kind }) {

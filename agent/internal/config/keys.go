@@ -34,7 +34,6 @@ type key struct {
 func used(s shape) key                    { return key{shape: s} }
 func secret() key                         { return key{shape: text, secret: true} }
 func group(keys map[string]key) key       { return key{shape: section, keys: keys} }
-func later(s shape) key                   { return key{shape: s, note: "known, not built yet; it has no effect"} }
 func obsolete(s shape, why string) key    { return key{shape: s, note: "obsolete: " + why} }
 func refused(s shape, instead string) key { return key{shape: s, refuse: instead} }
 func obsoleteGroup(why string) key        { return key{shape: anything, note: "obsolete: " + why} }
@@ -86,7 +85,7 @@ func keys() map[string]key {
 		"tasks":                  obsoleteGroup(byBytes),
 		"timeoutSeconds":         used(whole),
 		"zoneId":                 used(text),
-		"dynamicAccountsEnabled": later(boolean),
+		"dynamicAccountsEnabled": obsolete(boolean, "whoever may give accounts to this agent is decided by its identity"),
 		"dynamicAccounts":        obsoleteGroup(toTheBridge),
 		"balanceConnection":      obsolete(boolean, "bridges spread their agents by themselves"),
 		"clouddriverNamespace":   obsolete(text, "bridges spread their agents by themselves"),
@@ -134,7 +133,7 @@ func clouddriverKeys() map[string]key {
 		"responseRetries":           obsoleteGroup("a result is kept until the bridge has acknowledged it"),
 		"retries":                   obsoleteGroup("a result is kept until the bridge has acknowledged it"),
 		"cacheRetryIntervalSeconds": obsolete(whole, "what is not acknowledged is sent again"),
-		"dynamicAccountsEnabled":    later(boolean),
+		"dynamicAccountsEnabled":    obsolete(boolean, "whoever may give accounts to this agent is decided by its identity"),
 	}
 }
 
@@ -152,7 +151,7 @@ func kubernetesKeys() map[string]key {
 		"cacheGroupSize":      obsolete(whole, byBytes),
 		"cacheGroupDelayMs":   obsolete(whole, byBytes),
 		"retries":             obsoleteGroup("conflicts are retried as kubectl does, reads are repeated by whoever asked"),
-		"dynamicAccountsOnly": later(boolean),
+		"dynamicAccountsOnly": obsolete(boolean, "an agent without accounts in its file serves those that it is given"),
 		"serverSideApply": group(merged(apply, map[string]key{
 			"kinds": list(merged(apply, map[string]key{"kind": used(text)})),
 		})),

@@ -145,7 +145,7 @@ func (a *Account) validateCredentials() error {
 		return fmt.Errorf("kubeconfigFile %q and kubeconfigContents %s: give one of them", a.KubeconfigFile, a.KubeconfigSecret)
 	case a.ServiceAccount && a.Context != "":
 		return fmt.Errorf("context: %q means nothing with serviceAccount: true; remove it", a.Context)
-	case a.ServiceAccount, a.KubeconfigSecret != nil:
+	case a.ServiceAccount, a.KubeconfigSecret != nil, a.Kubeconfig != nil:
 		return nil
 	case a.KubeconfigFile == "":
 		return fmt.Errorf("kubeconfigFile: missing; name a kubeconfig file, or set serviceAccount: true to use the pod's own account")

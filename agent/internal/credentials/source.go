@@ -17,7 +17,7 @@ import (
 	"github.com/fairlead/fairlead/agent/internal/secrets"
 )
 
-// Spec is where an account's credentials are: exactly one of InCluster, File and Secret.
+// Spec is where an account's credentials are: exactly one of InCluster, File, Secret and Inline.
 type Spec struct {
 	// InCluster: the pod's service account.
 	InCluster bool
@@ -25,6 +25,8 @@ type Spec struct {
 	File string
 	// Secret is a kubeconfig.
 	Secret *secrets.Reference
+	// Inline is a kubeconfig itself; it may name no files and run no programs.
+	Inline []byte
 	// Context of the kubeconfig; "": its current one.
 	Context string
 }
@@ -34,6 +36,8 @@ func (s Spec) String() string {
 	switch {
 	case s.InCluster:
 		return "serviceAccount"
+	case s.Inline != nil:
+		return "kubeconfig"
 	case s.Secret != nil:
 		return "kubeconfig of " + s.Secret.String()
 	default:
@@ -63,7 +67,10 @@ type source struct {
 func (s *source) read(ctx context.Context) (*Access, error) {
 	// Before reading: what changes meanwhile looks different the next time.
 	looks := ""
-	if s.spec.Secret == nil {
+	if s.spec.Inline != nil && s.seen != "" {
+		return nil, nil //nolint:nilnil // see above
+	}
+	if s.spec.Secret == nil && s.spec.Inline == nil {
 		if looks = look(s.watched); looks != "" && looks == s.seen {
 			return nil, nil //nolint:nilnil // see above
 		}
@@ -71,6 +78,9 @@ func (s *source) read(ctx context.Context) (*Access, error) {
 	access, files, err := s.load(ctx)
 	if !slices.Equal(files, s.watched) {
 		looks = ""
+	}
+	if s.spec.Inline != nil && err == nil {
+		looks = "inline"
 	}
 	s.watched, s.seen = files, looks
 	if err != nil {
@@ -84,6 +94,9 @@ func (s *source) load(ctx context.Context) (*Access, []string, error) {
 	switch {
 	case s.spec.InCluster:
 		return s.inCluster()
+	case s.spec.Inline != nil:
+		access, err := s.policy.inline(s.spec.Inline, s.spec.Context)
+		return access, nil, err
 	case s.spec.Secret != nil:
 		content, err := s.secrets.Read(ctx, *s.spec.Secret)
 		if err != nil {

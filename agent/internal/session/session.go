@@ -66,7 +66,15 @@ type Config struct {
 	// Metrics makes the text of the agent's metrics for a bridge that asks for them; nil: there are none.
 	Metrics func() ([]byte, error)
 	Agent   *linkv1.Agent
-	Log     *slog.Logger
+	// Assignments takes the accounts that bridges give to the agent; nil: none is taken.
+	Assignments Assignments
+	Log         *slog.Logger
+}
+
+// Assignments takes accounts at run time. It does not block.
+type Assignments interface {
+	Take(*linkv1.Assign)
+	Drop(account string)
 }
 
 // Bearer gives tokens for what stands between agent and bridge (identity.Command).
@@ -217,6 +225,11 @@ func (s *Session) farewell(gone <-chan struct{}) {
 	}
 }
 
+// RefuseAssigned tells the bridge why an account that it gave is not served.
+func (s *Session) RefuseAssigned(why *linkv1.Assigned) {
+	s.step(func(now time.Time) { s.core.Refuse(now, why) })
+}
+
 // clock tells the machine the time, and has objects read whose bodies the records miss.
 func (s *Session) clock(ctx context.Context) {
 	t := time.NewTicker(time.Second)
@@ -337,6 +350,14 @@ func (s *Session) do(ctx context.Context, started *sync.WaitGroup, action link.A
 	case link.Committed:
 		for _, wait := range act.Waits {
 			s.metrics.commit.Observe(wait.Seconds())
+		}
+	case link.TakeAccount:
+		if s.cfg.Assignments != nil {
+			s.cfg.Assignments.Take(act.Assign)
+		}
+	case link.DropAccount:
+		if s.cfg.Assignments != nil {
+			s.cfg.Assignments.Drop(act.Account)
 		}
 	case link.Fetch:
 		started.Go(func() { s.fetch(ctx, act) })

@@ -103,6 +103,7 @@ func accountsCommand(o *options) *cobra.Command {
 	}
 	evict.Flags().BoolVar(&yes, "yes", false, "do it")
 	accounts := &cobra.Command{Use: "account", Aliases: []string{"accounts"}, Short: "The accounts that agents serve"}
+	accounts.AddCommand(dynamicCommands(o)...)
 	accounts.AddCommand(list, showCommand(o), evict, pauseCommand(o), releaseCommand(o), resumeCommand(o), resyncCommand(o))
 	return accounts
 }

@@ -36,6 +36,9 @@ func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, scope Scope
 		if reason == "" {
 			reason = r.refuseReleased(d.GetName())
 		}
+		if reason == "" && d.GetDynamic() != 0 && r.o.Dynamic != nil {
+			reason = r.o.Dynamic(d.GetName())
+		}
 		if reason == "" {
 			reason = r.contest(agent, d)
 		}
@@ -55,13 +58,22 @@ func (r *Registry) Declare(ctx context.Context, agent *linkv1.Agent, scope Scope
 	return verdicts, nil
 }
 
-// refuse says why nobody may declare such an account with that identity; "" if one may.
-func refuse(name string, scope Scope) string {
+// CheckName says why no account may have such a name; "" if one may.
+func CheckName(name string) string {
 	switch {
 	case !nameForm.MatchString(name):
 		return fmt.Sprintf("name: %q must begin with a letter or digit and hold letters, digits, '.', '_' and '-' only", name)
 	case len(name) > maximumName:
 		return fmt.Sprintf("name: has %d characters, %d are the limit", len(name), maximumName)
+	}
+	return ""
+}
+
+// refuse says why nobody may declare such an account with that identity; "" if one may.
+func refuse(name string, scope Scope) string {
+	switch problem := CheckName(name); {
+	case problem != "":
+		return problem
 	case !scope.Allows(name):
 		return fmt.Sprintf("the agent's enrolment token does not cover account %q: make one with \"fairlead token create --accounts %s\"", name, name)
 	}

@@ -61,6 +61,8 @@ type Options struct {
 	Metrics prometheus.Registerer
 	// Leaving is told before an account is removed, so that no session declares it again; nil: there are none.
 	Leaving func(account string)
+	// Dynamic says why no agent may serve an account that was given to it at run time; nil: any may.
+	Dynamic func(account string) (reason string)
 	Log     *slog.Logger
 }
 

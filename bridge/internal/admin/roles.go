@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/fairlead/fairlead/bridge/internal/dynamic"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/store"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
@@ -32,6 +33,11 @@ type person struct {
 
 type personKey struct{}
 
+func (p person) isOperator() bool { return p.Role == identity.RoleOperator }
+
+// manages tells whether a person may change accounts, if not all.
+func (p person) manages() bool { return p.isOperator() || p.Role == identity.RoleAccountManager }
+
 // caller is who makes the call of a context. The guard has put it there; nobody may do anything without.
 func caller(ctx context.Context) person {
 	p, _ := ctx.Value(personKey{}).(person)
@@ -47,7 +53,10 @@ type change struct {
 	right string
 }
 
-const operatorOnly = "this needs the role operator"
+const (
+	operatorOnly = "this needs the role operator"
+	managerOnly  = "this needs the role operator or account-manager"
+)
 
 // changes tells what a request does; nil: it only reads, which every role may. A request that is not known here is taken for a change that only
 // an operator may do, so that no new one is open by mistake.
@@ -58,7 +67,7 @@ func (s *Server) changes(ctx context.Context, procedure string, message any) (*c
 	}
 	switch m := message.(type) {
 	case *adminv1.GetStatusRequest, *adminv1.ListAccountsRequest, *adminv1.ListTokensRequest, *adminv1.ListAuditRequest,
-		*adminv1.ListOperationsRequest, *adminv1.ListOperationsModesRequest, *adminv1.GetAccountRequest, *adminv1.ListAgentsRequest, *adminv1.DiagnoseRequest:
+		*adminv1.ListOperationsRequest, *adminv1.ListOperationsModesRequest, *adminv1.GetAccountRequest, *adminv1.ListAgentsRequest, *adminv1.DiagnoseRequest, *adminv1.ListDynamicAccountsRequest:
 		return nil, nil //nolint:nilnil // see above
 	case *adminv1.RemoveAccountRequest:
 		return account("account.remove", m.GetName()), nil
@@ -88,6 +97,14 @@ func (s *Server) changes(ctx context.Context, procedure string, message any) (*c
 		return &change{action: "log.level", target: m.GetLevel(), may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
 	case *adminv1.GetSupportRequest:
 		return &change{action: "support.bundle", may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
+	case *adminv1.PutDynamicAccountsRequest:
+		names := dynamic.Names(m.GetDefinitions())
+		return &change{action: "dynamic.put", target: strings.Join(names, ","), may: p.Covers(names), right: "this needs the role operator, or account-manager of all these accounts"}, nil
+	case *adminv1.ChangeDynamicAccountsRequest:
+		return &change{action: "dynamic.change", target: strings.Join(m.GetNames(), ","), detail: m.GetChange(), may: p.Covers(m.GetNames()),
+			right: "this needs the role operator, or account-manager of all these accounts"}, nil
+	case *adminv1.DisconnectAgentRequest:
+		return &change{action: "agent.disconnect", target: m.GetAgent(), may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
 	case *adminv1.RotateKeyRequest:
 		return &change{action: "key.rotate", may: p.Role == identity.RoleOperator, right: operatorOnly}, nil
 	case *adminv1.IssuePluginCertificateRequest:

@@ -21,8 +21,10 @@ import (
 
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	"github.com/fairlead/fairlead/bridge/internal/doctor"
+	"github.com/fairlead/fairlead/bridge/internal/dynamic"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
+	"github.com/fairlead/fairlead/bridge/internal/store"
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
 	"github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1/adminv1connect"
 	linkv1 "github.com/fairlead/fairlead/proto/gen/fairlead/link/v1"
@@ -51,7 +53,15 @@ type Options struct {
 	// Pin is the pin of the certificate authority; "" while it is not known.
 	Pin      func() string
 	Accounts *accounts.Registry
-	Tokens   *identity.Tokens
+	// Dynamic are the accounts that are given to agents at run time. Disabled: none is added or changed. Servers are the API servers that they may name.
+	Dynamic  *dynamic.Service
+	Disabled bool
+	Servers  []string
+	// Bridges lists the bridges, Pool is how the database is used, Stored reads Clouddriver's own stored accounts.
+	Bridges func(context.Context) ([]store.Bridge, error)
+	Pool    func() map[string]any
+	Stored  Stored
+	Tokens  *identity.Tokens
 	// People knows tokens of an identity provider; nil: none is set up.
 	People *identity.Issuers
 	Trail  Trail
@@ -120,6 +130,8 @@ func (s *Server) Handler() http.Handler {
 			s.o.Log.Error("panic in a call", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
 			return connect.NewError(connect.CodeInternal, errors.New("the bridge failed on this call, see its log"))
 		})))
+	s.routeAccounts(guarded)
+	s.routeArmory(guarded)
 	guarded.HandleFunc("GET /armory/agent/operations", s.restOperations)
 	guarded.HandleFunc("GET /armory/agent/operations/{id}", s.restOperation)
 	guarded.HandleFunc("/debug/pprof/", operators(pprof.Index))

@@ -89,6 +89,9 @@ func (s *Server) account(a accounts.Account) *adminv1.Account {
 // RemoveAccount implements the service.
 func (s *Server) RemoveAccount(ctx context.Context, r *connect.Request[adminv1.RemoveAccountRequest]) (*connect.Response[adminv1.RemoveAccountResponse], error) {
 	name := r.Msg.GetName()
+	if _, given := s.o.Dynamic.Get(name); given {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("account %q was given to its agent at run time: \"fairlead account delete %s\" takes it out", name, name))
+	}
 	deleted, found, err := s.o.Accounts.Remove(ctx, name)
 	if err != nil {
 		return nil, unavailable(err)

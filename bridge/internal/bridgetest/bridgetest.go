@@ -113,6 +113,12 @@ func (b *Bridge) Post(path, content string) (code int, body string) {
 	return b.ask(http.MethodPost, path, strings.NewReader(content))
 }
 
+// Ask makes a call with a body.
+func (b *Bridge) Ask(method, path, content string) (code int, body string) {
+	b.t.Helper()
+	return b.ask(method, path, strings.NewReader(content))
+}
+
 func (b *Bridge) ask(method, path string, content io.Reader) (code int, body string) {
 	b.t.Helper()
 	url := path

@@ -136,6 +136,15 @@ type Accounts struct {
 	Policies AccountPolicies
 	// RemoveAfter is how long an account may be absent; 0: for ever.
 	RemoveAfter time.Duration
+	Dynamic     Dynamic
+}
+
+// Dynamic is about accounts that are given to agents at run time.
+type Dynamic struct {
+	// Disabled: none may be added or changed; those that are there stay.
+	Disabled bool
+	// Servers are the API servers that kubeconfigs may name, with * for any characters; none: every https one.
+	Servers []string
 }
 
 // Fiat is who decides what people may do.

@@ -139,6 +139,7 @@ func (a *actor) declare(ctx context.Context, act link.Declare) {
 			})
 		}
 	}
+	e.tellDynamic(act.Accounts)
 	// Before the verdicts: what changes meanwhile is looked at again.
 	e.judge(act.Accounts, cfg.Accounts.Released())
 	verdicts, err := cfg.Accounts.Declare(ctx, act.Agent, e.identity, act.Accounts)

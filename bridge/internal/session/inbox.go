@@ -52,6 +52,10 @@ func (e *session) sort() {
 			e.work, e.hangup = nil, &act
 		case link.Note:
 			e.noted(act)
+		case link.Unassigned:
+			if len(e.unassigned) < mostDiscarded {
+				e.unassigned = append(e.unassigned, act.Assigned)
+			}
 		case link.StoreFacts:
 			account := act.Facts.GetAccount()
 			if _, busy := e.facts[account]; !busy {

@@ -79,6 +79,9 @@ var attempts = []attempt{
 	{message: "SessionUp.compared", name: "Compared of another's account", outcome: "dropped", counted: "inventory", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
 		f.attacker.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Compared{Compared: &linkv1.Compared{Account: "yours", Epoch: f.victims, Agreed: []*linkv1.Group{{Type: "pod"}}}}})
 	}},
+	{message: "SessionUp.assigned", name: "Assigned, a word about a dynamic account that the agent was not given", outcome: "dropped", do: func(_ *testing.T, f *foes) {
+		f.attacker.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Assigned{Assigned: &linkv1.Assigned{Account: "yours", Revision: 1, Problem: "forged"}}})
+	}},
 	{message: "SessionUp.facts", name: "Facts of another's account", outcome: "dropped", counted: "facts", logged: "does not serve this account", do: func(_ *testing.T, f *foes) {
 		f.attacker.say(&linkv1.SessionUp{Frame: &linkv1.SessionUp_Facts{Facts: &linkv1.Facts{Account: "yours", Namespaces: []string{"forged"}, Problem: "forged"}}})
 	}},

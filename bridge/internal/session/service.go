@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead/fairlead/bridge/internal/accounts"
 	"github.com/fairlead/fairlead/bridge/internal/cache"
+	"github.com/fairlead/fairlead/bridge/internal/dynamic"
 	"github.com/fairlead/fairlead/bridge/internal/forwarded"
 	"github.com/fairlead/fairlead/bridge/internal/identity"
 	"github.com/fairlead/fairlead/bridge/internal/operations"
@@ -40,6 +41,8 @@ type Config struct {
 	Fences   Fences
 	Cache    *cache.Writer
 	Router   *operations.Router
+	// Dynamic gives agents accounts at run time; nil: nobody does.
+	Dynamic Dynamic
 	// CheckInterval (5 min) is how often what is cached is compared, and leftovers of polling are looked for.
 	CheckInterval time.Duration
 	// Grace (6 s, more than the pause of an agent that lost its bridge) is how long an account waits for its holder's process to come back, Settle (10 s) how long a process has been there before accounts
@@ -54,6 +57,14 @@ type Config struct {
 	MetricsInterval time.Duration
 	Metrics         prometheus.Registerer
 	Log             *slog.Logger
+}
+
+// Dynamic gives agents accounts at run time (dynamic.Service). Its methods do not block.
+type Dynamic interface {
+	Declared(session dynamic.Session, accounts []*linkv1.Account)
+	Unassigned(session string, said *linkv1.Assigned)
+	Rejected(session, account, reason string)
+	Left(session string)
 }
 
 // Fences gives accounts' caching away (store.Store).

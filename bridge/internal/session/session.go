@@ -45,9 +45,11 @@ type session struct {
 	mu   sync.Mutex
 	core *link.Bridge
 	// work is what the actor has still to do, notes what the teller has; hangup is set when the machine has ended the session.
-	work   []link.Action
-	notes  []link.Note
-	hangup *link.Hangup
+	work  []link.Action
+	notes []link.Note
+	// unassigned is what the agent said about dynamic accounts, for the teller.
+	unassigned []*linkv1.Assigned
+	hangup     *link.Hangup
 	// facts are the latest of each account whose facts wait to be stored or are being stored (nil: nothing newer). unsaved are those
 	// that the database did not take.
 	facts   map[string]*linkv1.Facts
@@ -148,6 +150,9 @@ func (e *session) whileOpen(send func() error) error {
 // leave takes the session out of routing. A newer session of the same agent has its own entries.
 func (e *session) leave() {
 	e.service.cfg.Router.Lost(e.id)
+	if d := e.service.cfg.Dynamic; d != nil {
+		d.Left(e.id)
+	}
 	e.mu.Lock()
 	accounts, goodbye := e.accounts, e.goodbye
 	e.accounts = map[string]bool{}

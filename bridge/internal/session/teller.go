@@ -27,6 +27,7 @@ func (t *teller) run() {
 		for _, n := range t.session.nextNotes() {
 			t.tell(n)
 		}
+		t.session.tellUnassigned()
 		if ending {
 			return
 		}
@@ -42,6 +43,9 @@ func (t *teller) tell(n link.Note) {
 		e.log.Info("account accepted", "account", n.Account)
 	case link.NoteRefused:
 		e.refuse(refusedAccount, n.Account, n.Reason)
+		if cfg.Dynamic != nil {
+			cfg.Dynamic.Rejected(e.id, n.Account, n.Reason)
+		}
 	case link.NoteWithdrawn:
 		cfg.Router.Withdraw(e.id, n.Account)
 		cfg.Accounts.Disconnected(n.Account, e.id)

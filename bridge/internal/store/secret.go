@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Secret returns a sealed secret; found is false when there is none.
@@ -32,9 +33,9 @@ func (s *Store) OfferSecret(ctx context.Context, name string, sealed []byte) ([]
 	return kept, err
 }
 
-// Secrets returns all sealed secrets by name.
+// Secrets returns all that is sealed by name: the secrets, and the kubeconfigs of dynamic accounts, whose names begin with SecretPrefix.
 func (s *Store) Secrets(ctx context.Context) (map[string][]byte, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT name, sealed FROM fairlead_secret`)
+	rows, err := s.db.QueryContext(ctx, `SELECT name, sealed FROM fairlead_secret UNION ALL SELECT CONCAT('`+SecretPrefix+`', name), sealed FROM fairlead_dynamic WHERE sealed <> ''`)
 	if err != nil {
 		return nil, fmt.Errorf("list secrets: %w", err)
 	}
@@ -53,7 +54,12 @@ func (s *Store) Secrets(ctx context.Context) (map[string][]byte, error) {
 
 // ReplaceSecret stores a secret that was sealed anew, unless it has changed meanwhile.
 func (s *Store) ReplaceSecret(ctx context.Context, name string, before, sealed []byte) (done bool, err error) {
-	result, err := s.db.ExecContext(ctx, `UPDATE fairlead_secret SET sealed = ? WHERE name = ? AND sealed = ?`, sealed, name, before)
+	statement := `UPDATE fairlead_secret SET sealed = ? WHERE name = ? AND sealed = ?`
+	key, isKubeconfig := strings.CutPrefix(name, SecretPrefix)
+	if isKubeconfig {
+		statement = `UPDATE fairlead_dynamic SET sealed = ? WHERE name = ? AND sealed = ?`
+	}
+	result, err := s.db.ExecContext(ctx, statement, sealed, key, before)
 	if err != nil {
 		return false, fmt.Errorf("replace secret %s: %w", name, err)
 	}

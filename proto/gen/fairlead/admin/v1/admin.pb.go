@@ -3379,6 +3379,693 @@ func (x *IssuePluginCertificateResponse) GetCa() []byte {
 	return nil
 }
 
+type ListDynamicAccountsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Filters; empty: all. names: patterns, * for any characters.
+	Names  []string          `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	State  string            `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Zone   string            `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// At most so many; 0: all. Only names after this one.
+	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	After         string `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDynamicAccountsRequest) Reset() {
+	*x = ListDynamicAccountsRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDynamicAccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDynamicAccountsRequest) ProtoMessage() {}
+
+func (x *ListDynamicAccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDynamicAccountsRequest.ProtoReflect.Descriptor instead.
+func (*ListDynamicAccountsRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ListDynamicAccountsRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *ListDynamicAccountsRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ListDynamicAccountsRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ListDynamicAccountsRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *ListDynamicAccountsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListDynamicAccountsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+type ListDynamicAccountsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accounts      []*DynamicAccount      `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDynamicAccountsResponse) Reset() {
+	*x = ListDynamicAccountsResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDynamicAccountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDynamicAccountsResponse) ProtoMessage() {}
+
+func (x *ListDynamicAccountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDynamicAccountsResponse.ProtoReflect.Descriptor instead.
+func (*ListDynamicAccountsResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ListDynamicAccountsResponse) GetAccounts() []*DynamicAccount {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+// DynamicAccount is an account that was given to agents at run time. Its kubeconfig is never shown.
+type DynamicAccount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// INACTIVE, TO_MIGRATE, ACTIVATING, ACTIVE, ORPHANED, FAILED, TO_DEACTIVATE, DEACTIVATING, DELETING, DELETE_FAILED.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it is not as it should be; empty: it is.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The zone whose agents may have it; empty: any.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// The agents that have it, or had it last: "zone eu", "identity token 12ab34cd56ef".
+	Place  string            `protobuf:"bytes,5,opt,name=place,proto3" json:"place,omitempty"`
+	Agent  string            `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
+	Labels map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// JSON, without credentials.
+	Definition string `protobuf:"bytes,8,opt,name=definition,proto3" json:"definition,omitempty"`
+	Revision   uint64 `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
+	Failures   uint32 `protobuf:"varint,10,opt,name=failures,proto3" json:"failures,omitempty"`
+	// "api", "armory", "scan", "credentials", "migration".
+	Source  string                 `protobuf:"bytes,11,opt,name=source,proto3" json:"source,omitempty"`
+	Created *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=created,proto3" json:"created,omitempty"`
+	// When the state was reached.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DynamicAccount) Reset() {
+	*x = DynamicAccount{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DynamicAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DynamicAccount) ProtoMessage() {}
+
+func (x *DynamicAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DynamicAccount.ProtoReflect.Descriptor instead.
+func (*DynamicAccount) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *DynamicAccount) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *DynamicAccount) GetDefinition() string {
+	if x != nil {
+		return x.Definition
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DynamicAccount) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *DynamicAccount) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *DynamicAccount) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *DynamicAccount) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type PutDynamicAccountsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Each a JSON object as Clouddriver and the replaced product write accounts: name, kubeconfigContents, zoneId, namespaces, permissions, …; labels.
+	Definitions []string `protobuf:"bytes,1,rep,name=definitions,proto3" json:"definitions,omitempty"`
+	// Accounts that are there are left as they are.
+	CreateOnly bool `protobuf:"varint,2,opt,name=create_only,json=createOnly,proto3" json:"create_only,omitempty"`
+	// New ones are activated.
+	Activate bool `protobuf:"varint,3,opt,name=activate,proto3" json:"activate,omitempty"`
+	// Say what would happen, and do nothing.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Answer when nothing more happens to them by itself, at most after so long; 0: at once.
+	WaitMs        uint32 `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutDynamicAccountsRequest) Reset() {
+	*x = PutDynamicAccountsRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutDynamicAccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutDynamicAccountsRequest) ProtoMessage() {}
+
+func (x *PutDynamicAccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutDynamicAccountsRequest.ProtoReflect.Descriptor instead.
+func (*PutDynamicAccountsRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PutDynamicAccountsRequest) GetDefinitions() []string {
+	if x != nil {
+		return x.Definitions
+	}
+	return nil
+}
+
+func (x *PutDynamicAccountsRequest) GetCreateOnly() bool {
+	if x != nil {
+		return x.CreateOnly
+	}
+	return false
+}
+
+func (x *PutDynamicAccountsRequest) GetActivate() bool {
+	if x != nil {
+		return x.Activate
+	}
+	return false
+}
+
+func (x *PutDynamicAccountsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *PutDynamicAccountsRequest) GetWaitMs() uint32 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+type PutDynamicAccountsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the request.
+	Results       []*DynamicResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutDynamicAccountsResponse) Reset() {
+	*x = PutDynamicAccountsResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutDynamicAccountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutDynamicAccountsResponse) ProtoMessage() {}
+
+func (x *PutDynamicAccountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutDynamicAccountsResponse.ProtoReflect.Descriptor instead.
+func (*PutDynamicAccountsResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *PutDynamicAccountsResponse) GetResults() []*DynamicResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// DynamicResult is what became of one account.
+type DynamicResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "created", "updated", "changed", "exists", "invalid", "denied", "unknown", "conflict".
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// Why not, in words for a person.
+	Reason        string          `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Account       *DynamicAccount `protobuf:"bytes,4,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DynamicResult) Reset() {
+	*x = DynamicResult{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DynamicResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DynamicResult) ProtoMessage() {}
+
+func (x *DynamicResult) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DynamicResult.ProtoReflect.Descriptor instead.
+func (*DynamicResult) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *DynamicResult) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DynamicResult) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DynamicResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DynamicResult) GetAccount() *DynamicAccount {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+type ChangeDynamicAccountsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names, or patterns with *.
+	Names []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	// "activate", "deactivate", "delete".
+	Change string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	// With activate: the zone whose agents may have it from now on; empty: as it is.
+	Zone          string `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	DryRun        bool   `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	WaitMs        uint32 `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeDynamicAccountsRequest) Reset() {
+	*x = ChangeDynamicAccountsRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeDynamicAccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeDynamicAccountsRequest) ProtoMessage() {}
+
+func (x *ChangeDynamicAccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeDynamicAccountsRequest.ProtoReflect.Descriptor instead.
+func (*ChangeDynamicAccountsRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ChangeDynamicAccountsRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *ChangeDynamicAccountsRequest) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *ChangeDynamicAccountsRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ChangeDynamicAccountsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ChangeDynamicAccountsRequest) GetWaitMs() uint32 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+type ChangeDynamicAccountsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*DynamicResult       `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeDynamicAccountsResponse) Reset() {
+	*x = ChangeDynamicAccountsResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeDynamicAccountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeDynamicAccountsResponse) ProtoMessage() {}
+
+func (x *ChangeDynamicAccountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeDynamicAccountsResponse.ProtoReflect.Descriptor instead.
+func (*ChangeDynamicAccountsResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *ChangeDynamicAccountsResponse) GetResults() []*DynamicResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type DisconnectAgentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, or its instance.
+	Agent         string `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectAgentRequest) Reset() {
+	*x = DisconnectAgentRequest{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectAgentRequest) ProtoMessage() {}
+
+func (x *DisconnectAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectAgentRequest.ProtoReflect.Descriptor instead.
+func (*DisconnectAgentRequest) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *DisconnectAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+type DisconnectAgentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      uint32                 `protobuf:"varint,1,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectAgentResponse) Reset() {
+	*x = DisconnectAgentResponse{}
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectAgentResponse) ProtoMessage() {}
+
+func (x *DisconnectAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_admin_v1_admin_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectAgentResponse.ProtoReflect.Descriptor instead.
+func (*DisconnectAgentResponse) Descriptor() ([]byte, []int) {
+	return file_fairlead_admin_v1_admin_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *DisconnectAgentResponse) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
 var File_fairlead_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
@@ -3627,7 +4314,65 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\x1eIssuePluginCertificateResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x03 \x01(\fR\x02ca2\xe6\x10\n" +
+	"\x02ca\x18\x03 \x01(\fR\x02ca\"\x96\x02\n" +
+	"\x1aListDynamicAccountsRequest\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12Q\n" +
+	"\x06labels\x18\x04 \x03(\v29.fairlead.admin.v1.ListDynamicAccountsRequest.LabelsEntryR\x06labels\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05after\x18\x06 \x01(\tR\x05after\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\\\n" +
+	"\x1bListDynamicAccountsResponse\x12=\n" +
+	"\baccounts\x18\x01 \x03(\v2!.fairlead.admin.v1.DynamicAccountR\baccounts\"\xec\x03\n" +
+	"\x0eDynamicAccount\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x14\n" +
+	"\x05place\x18\x05 \x01(\tR\x05place\x12\x14\n" +
+	"\x05agent\x18\x06 \x01(\tR\x05agent\x12E\n" +
+	"\x06labels\x18\a \x03(\v2-.fairlead.admin.v1.DynamicAccount.LabelsEntryR\x06labels\x12\x1e\n" +
+	"\n" +
+	"definition\x18\b \x01(\tR\n" +
+	"definition\x12\x1a\n" +
+	"\brevision\x18\t \x01(\x04R\brevision\x12\x1a\n" +
+	"\bfailures\x18\n" +
+	" \x01(\rR\bfailures\x12\x16\n" +
+	"\x06source\x18\v \x01(\tR\x06source\x124\n" +
+	"\acreated\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x120\n" +
+	"\x05since\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xac\x01\n" +
+	"\x19PutDynamicAccountsRequest\x12 \n" +
+	"\vdefinitions\x18\x01 \x03(\tR\vdefinitions\x12\x1f\n" +
+	"\vcreate_only\x18\x02 \x01(\bR\n" +
+	"createOnly\x12\x1a\n" +
+	"\bactivate\x18\x03 \x01(\bR\bactivate\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x17\n" +
+	"\await_ms\x18\x05 \x01(\rR\x06waitMs\"X\n" +
+	"\x1aPutDynamicAccountsResponse\x12:\n" +
+	"\aresults\x18\x01 \x03(\v2 .fairlead.admin.v1.DynamicResultR\aresults\"\x8c\x01\n" +
+	"\rDynamicResult\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12;\n" +
+	"\aaccount\x18\x04 \x01(\v2!.fairlead.admin.v1.DynamicAccountR\aaccount\"\x92\x01\n" +
+	"\x1cChangeDynamicAccountsRequest\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\x12\x16\n" +
+	"\x06change\x18\x02 \x01(\tR\x06change\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x17\n" +
+	"\await_ms\x18\x05 \x01(\rR\x06waitMs\"[\n" +
+	"\x1dChangeDynamicAccountsResponse\x12:\n" +
+	"\aresults\x18\x01 \x03(\v2 .fairlead.admin.v1.DynamicResultR\aresults\".\n" +
+	"\x16DisconnectAgentRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"5\n" +
+	"\x17DisconnectAgentResponse\x12\x1a\n" +
+	"\bsessions\x18\x01 \x01(\rR\bsessions2\xb5\x14\n" +
 	"\fAdminService\x12V\n" +
 	"\tGetStatus\x12#.fairlead.admin.v1.GetStatusRequest\x1a$.fairlead.admin.v1.GetStatusResponse\x12_\n" +
 	"\fListAccounts\x12&.fairlead.admin.v1.ListAccountsRequest\x1a'.fairlead.admin.v1.ListAccountsResponse\x12Y\n" +
@@ -3648,7 +4393,11 @@ const file_fairlead_admin_v1_admin_proto_rawDesc = "" +
 	"\tListAudit\x12#.fairlead.admin.v1.ListAuditRequest\x1a$.fairlead.admin.v1.ListAuditResponse\x12V\n" +
 	"\tRotateKey\x12#.fairlead.admin.v1.RotateKeyRequest\x1a$.fairlead.admin.v1.RotateKeyResponse\x12e\n" +
 	"\x0eListOperations\x12(.fairlead.admin.v1.ListOperationsRequest\x1a).fairlead.admin.v1.ListOperationsResponse\x12t\n" +
-	"\x13ListOperationsModes\x12-.fairlead.admin.v1.ListOperationsModesRequest\x1a..fairlead.admin.v1.ListOperationsModesResponse\x12n\n" +
+	"\x13ListOperationsModes\x12-.fairlead.admin.v1.ListOperationsModesRequest\x1a..fairlead.admin.v1.ListOperationsModesResponse\x12t\n" +
+	"\x13ListDynamicAccounts\x12-.fairlead.admin.v1.ListDynamicAccountsRequest\x1a..fairlead.admin.v1.ListDynamicAccountsResponse\x12q\n" +
+	"\x12PutDynamicAccounts\x12,.fairlead.admin.v1.PutDynamicAccountsRequest\x1a-.fairlead.admin.v1.PutDynamicAccountsResponse\x12z\n" +
+	"\x15ChangeDynamicAccounts\x12/.fairlead.admin.v1.ChangeDynamicAccountsRequest\x1a0.fairlead.admin.v1.ChangeDynamicAccountsResponse\x12h\n" +
+	"\x0fDisconnectAgent\x12).fairlead.admin.v1.DisconnectAgentRequest\x1a*.fairlead.admin.v1.DisconnectAgentResponse\x12n\n" +
 	"\x11SetOperationsMode\x12+.fairlead.admin.v1.SetOperationsModeRequest\x1a,.fairlead.admin.v1.SetOperationsModeResponse\x12}\n" +
 	"\x16IssuePluginCertificate\x120.fairlead.admin.v1.IssuePluginCertificateRequest\x1a1.fairlead.admin.v1.IssuePluginCertificateResponse\x12S\n" +
 	"\bDiagnose\x12\".fairlead.admin.v1.DiagnoseRequest\x1a#.fairlead.admin.v1.DiagnoseResponse\x12Y\n" +
@@ -3668,7 +4417,7 @@ func file_fairlead_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_fairlead_admin_v1_admin_proto_rawDescData
 }
 
-var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_fairlead_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_fairlead_admin_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),               // 0: fairlead.admin.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),              // 1: fairlead.admin.v1.GetStatusResponse
@@ -3724,87 +4473,115 @@ var file_fairlead_admin_v1_admin_proto_goTypes = []any{
 	(*SetOperationsModeResponse)(nil),      // 51: fairlead.admin.v1.SetOperationsModeResponse
 	(*IssuePluginCertificateRequest)(nil),  // 52: fairlead.admin.v1.IssuePluginCertificateRequest
 	(*IssuePluginCertificateResponse)(nil), // 53: fairlead.admin.v1.IssuePluginCertificateResponse
-	(*timestamppb.Timestamp)(nil),          // 54: google.protobuf.Timestamp
+	(*ListDynamicAccountsRequest)(nil),     // 54: fairlead.admin.v1.ListDynamicAccountsRequest
+	(*ListDynamicAccountsResponse)(nil),    // 55: fairlead.admin.v1.ListDynamicAccountsResponse
+	(*DynamicAccount)(nil),                 // 56: fairlead.admin.v1.DynamicAccount
+	(*PutDynamicAccountsRequest)(nil),      // 57: fairlead.admin.v1.PutDynamicAccountsRequest
+	(*PutDynamicAccountsResponse)(nil),     // 58: fairlead.admin.v1.PutDynamicAccountsResponse
+	(*DynamicResult)(nil),                  // 59: fairlead.admin.v1.DynamicResult
+	(*ChangeDynamicAccountsRequest)(nil),   // 60: fairlead.admin.v1.ChangeDynamicAccountsRequest
+	(*ChangeDynamicAccountsResponse)(nil),  // 61: fairlead.admin.v1.ChangeDynamicAccountsResponse
+	(*DisconnectAgentRequest)(nil),         // 62: fairlead.admin.v1.DisconnectAgentRequest
+	(*DisconnectAgentResponse)(nil),        // 63: fairlead.admin.v1.DisconnectAgentResponse
+	nil,                                    // 64: fairlead.admin.v1.ListDynamicAccountsRequest.LabelsEntry
+	nil,                                    // 65: fairlead.admin.v1.DynamicAccount.LabelsEntry
+	(*timestamppb.Timestamp)(nil),          // 66: google.protobuf.Timestamp
 }
 var file_fairlead_admin_v1_admin_proto_depIdxs = []int32{
-	54, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	66, // 0: fairlead.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	2,  // 1: fairlead.admin.v1.GetStatusResponse.sessions:type_name -> fairlead.admin.v1.Session
-	54, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
+	66, // 2: fairlead.admin.v1.Session.since:type_name -> google.protobuf.Timestamp
 	5,  // 3: fairlead.admin.v1.ListAgentsResponse.agents:type_name -> fairlead.admin.v1.Agent
-	54, // 4: fairlead.admin.v1.Agent.since:type_name -> google.protobuf.Timestamp
+	66, // 4: fairlead.admin.v1.Agent.since:type_name -> google.protobuf.Timestamp
 	8,  // 5: fairlead.admin.v1.ListAccountsResponse.accounts:type_name -> fairlead.admin.v1.Account
-	54, // 6: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
-	54, // 7: fairlead.admin.v1.Account.since:type_name -> google.protobuf.Timestamp
+	66, // 6: fairlead.admin.v1.Account.last_seen:type_name -> google.protobuf.Timestamp
+	66, // 7: fairlead.admin.v1.Account.since:type_name -> google.protobuf.Timestamp
 	8,  // 8: fairlead.admin.v1.GetAccountResponse.account:type_name -> fairlead.admin.v1.Account
 	11, // 9: fairlead.admin.v1.GetAccountResponse.findings:type_name -> fairlead.admin.v1.Finding
-	54, // 10: fairlead.admin.v1.Finding.since:type_name -> google.protobuf.Timestamp
+	66, // 10: fairlead.admin.v1.Finding.since:type_name -> google.protobuf.Timestamp
 	11, // 11: fairlead.admin.v1.DiagnoseResponse.findings:type_name -> fairlead.admin.v1.Finding
-	54, // 12: fairlead.admin.v1.DiagnoseResponse.now:type_name -> google.protobuf.Timestamp
+	66, // 12: fairlead.admin.v1.DiagnoseResponse.now:type_name -> google.protobuf.Timestamp
 	16, // 13: fairlead.admin.v1.GetSupportResponse.files:type_name -> fairlead.admin.v1.SupportFile
 	29, // 14: fairlead.admin.v1.ResyncAccountResponse.groups:type_name -> fairlead.admin.v1.ResyncedGroup
 	34, // 15: fairlead.admin.v1.ListTokensResponse.tokens:type_name -> fairlead.admin.v1.Token
-	54, // 16: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	54, // 17: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	54, // 18: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
+	66, // 16: fairlead.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	66, // 17: fairlead.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	66, // 18: fairlead.admin.v1.Token.last_used:type_name -> google.protobuf.Timestamp
 	41, // 19: fairlead.admin.v1.ListAuditResponse.entries:type_name -> fairlead.admin.v1.AuditEntry
-	54, // 20: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	66, // 20: fairlead.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
 	46, // 21: fairlead.admin.v1.ListOperationsResponse.operations:type_name -> fairlead.admin.v1.Operation
-	54, // 22: fairlead.admin.v1.Operation.received:type_name -> google.protobuf.Timestamp
-	54, // 23: fairlead.admin.v1.Operation.sent:type_name -> google.protobuf.Timestamp
-	54, // 24: fairlead.admin.v1.Operation.started:type_name -> google.protobuf.Timestamp
-	54, // 25: fairlead.admin.v1.Operation.finished:type_name -> google.protobuf.Timestamp
-	54, // 26: fairlead.admin.v1.Operation.answered:type_name -> google.protobuf.Timestamp
+	66, // 22: fairlead.admin.v1.Operation.received:type_name -> google.protobuf.Timestamp
+	66, // 23: fairlead.admin.v1.Operation.sent:type_name -> google.protobuf.Timestamp
+	66, // 24: fairlead.admin.v1.Operation.started:type_name -> google.protobuf.Timestamp
+	66, // 25: fairlead.admin.v1.Operation.finished:type_name -> google.protobuf.Timestamp
+	66, // 26: fairlead.admin.v1.Operation.answered:type_name -> google.protobuf.Timestamp
 	49, // 27: fairlead.admin.v1.ListOperationsModesResponse.modes:type_name -> fairlead.admin.v1.OperationsMode
-	54, // 28: fairlead.admin.v1.OperationsMode.since:type_name -> google.protobuf.Timestamp
-	0,  // 29: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
-	6,  // 30: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
-	9,  // 31: fairlead.admin.v1.AdminService.GetAccount:input_type -> fairlead.admin.v1.GetAccountRequest
-	3,  // 32: fairlead.admin.v1.AdminService.ListAgents:input_type -> fairlead.admin.v1.ListAgentsRequest
-	21, // 33: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
-	23, // 34: fairlead.admin.v1.AdminService.ReleaseAccount:input_type -> fairlead.admin.v1.ReleaseAccountRequest
-	19, // 35: fairlead.admin.v1.AdminService.PauseAccount:input_type -> fairlead.admin.v1.PauseAccountRequest
-	25, // 36: fairlead.admin.v1.AdminService.ResumeAccount:input_type -> fairlead.admin.v1.ResumeAccountRequest
-	27, // 37: fairlead.admin.v1.AdminService.ResyncAccount:input_type -> fairlead.admin.v1.ResyncAccountRequest
-	30, // 38: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
-	32, // 39: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
-	35, // 40: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
-	37, // 41: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
-	39, // 42: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
-	42, // 43: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
-	44, // 44: fairlead.admin.v1.AdminService.ListOperations:input_type -> fairlead.admin.v1.ListOperationsRequest
-	47, // 45: fairlead.admin.v1.AdminService.ListOperationsModes:input_type -> fairlead.admin.v1.ListOperationsModesRequest
-	50, // 46: fairlead.admin.v1.AdminService.SetOperationsMode:input_type -> fairlead.admin.v1.SetOperationsModeRequest
-	52, // 47: fairlead.admin.v1.AdminService.IssuePluginCertificate:input_type -> fairlead.admin.v1.IssuePluginCertificateRequest
-	12, // 48: fairlead.admin.v1.AdminService.Diagnose:input_type -> fairlead.admin.v1.DiagnoseRequest
-	14, // 49: fairlead.admin.v1.AdminService.GetSupport:input_type -> fairlead.admin.v1.GetSupportRequest
-	17, // 50: fairlead.admin.v1.AdminService.SetLogLevel:input_type -> fairlead.admin.v1.SetLogLevelRequest
-	1,  // 51: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
-	7,  // 52: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
-	10, // 53: fairlead.admin.v1.AdminService.GetAccount:output_type -> fairlead.admin.v1.GetAccountResponse
-	4,  // 54: fairlead.admin.v1.AdminService.ListAgents:output_type -> fairlead.admin.v1.ListAgentsResponse
-	22, // 55: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
-	24, // 56: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
-	20, // 57: fairlead.admin.v1.AdminService.PauseAccount:output_type -> fairlead.admin.v1.PauseAccountResponse
-	26, // 58: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
-	28, // 59: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
-	31, // 60: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
-	33, // 61: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
-	36, // 62: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
-	38, // 63: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
-	40, // 64: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
-	43, // 65: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
-	45, // 66: fairlead.admin.v1.AdminService.ListOperations:output_type -> fairlead.admin.v1.ListOperationsResponse
-	48, // 67: fairlead.admin.v1.AdminService.ListOperationsModes:output_type -> fairlead.admin.v1.ListOperationsModesResponse
-	51, // 68: fairlead.admin.v1.AdminService.SetOperationsMode:output_type -> fairlead.admin.v1.SetOperationsModeResponse
-	53, // 69: fairlead.admin.v1.AdminService.IssuePluginCertificate:output_type -> fairlead.admin.v1.IssuePluginCertificateResponse
-	13, // 70: fairlead.admin.v1.AdminService.Diagnose:output_type -> fairlead.admin.v1.DiagnoseResponse
-	15, // 71: fairlead.admin.v1.AdminService.GetSupport:output_type -> fairlead.admin.v1.GetSupportResponse
-	18, // 72: fairlead.admin.v1.AdminService.SetLogLevel:output_type -> fairlead.admin.v1.SetLogLevelResponse
-	51, // [51:73] is the sub-list for method output_type
-	29, // [29:51] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	66, // 28: fairlead.admin.v1.OperationsMode.since:type_name -> google.protobuf.Timestamp
+	64, // 29: fairlead.admin.v1.ListDynamicAccountsRequest.labels:type_name -> fairlead.admin.v1.ListDynamicAccountsRequest.LabelsEntry
+	56, // 30: fairlead.admin.v1.ListDynamicAccountsResponse.accounts:type_name -> fairlead.admin.v1.DynamicAccount
+	65, // 31: fairlead.admin.v1.DynamicAccount.labels:type_name -> fairlead.admin.v1.DynamicAccount.LabelsEntry
+	66, // 32: fairlead.admin.v1.DynamicAccount.created:type_name -> google.protobuf.Timestamp
+	66, // 33: fairlead.admin.v1.DynamicAccount.since:type_name -> google.protobuf.Timestamp
+	59, // 34: fairlead.admin.v1.PutDynamicAccountsResponse.results:type_name -> fairlead.admin.v1.DynamicResult
+	56, // 35: fairlead.admin.v1.DynamicResult.account:type_name -> fairlead.admin.v1.DynamicAccount
+	59, // 36: fairlead.admin.v1.ChangeDynamicAccountsResponse.results:type_name -> fairlead.admin.v1.DynamicResult
+	0,  // 37: fairlead.admin.v1.AdminService.GetStatus:input_type -> fairlead.admin.v1.GetStatusRequest
+	6,  // 38: fairlead.admin.v1.AdminService.ListAccounts:input_type -> fairlead.admin.v1.ListAccountsRequest
+	9,  // 39: fairlead.admin.v1.AdminService.GetAccount:input_type -> fairlead.admin.v1.GetAccountRequest
+	3,  // 40: fairlead.admin.v1.AdminService.ListAgents:input_type -> fairlead.admin.v1.ListAgentsRequest
+	21, // 41: fairlead.admin.v1.AdminService.RemoveAccount:input_type -> fairlead.admin.v1.RemoveAccountRequest
+	23, // 42: fairlead.admin.v1.AdminService.ReleaseAccount:input_type -> fairlead.admin.v1.ReleaseAccountRequest
+	19, // 43: fairlead.admin.v1.AdminService.PauseAccount:input_type -> fairlead.admin.v1.PauseAccountRequest
+	25, // 44: fairlead.admin.v1.AdminService.ResumeAccount:input_type -> fairlead.admin.v1.ResumeAccountRequest
+	27, // 45: fairlead.admin.v1.AdminService.ResyncAccount:input_type -> fairlead.admin.v1.ResyncAccountRequest
+	30, // 46: fairlead.admin.v1.AdminService.CreateToken:input_type -> fairlead.admin.v1.CreateTokenRequest
+	32, // 47: fairlead.admin.v1.AdminService.ListTokens:input_type -> fairlead.admin.v1.ListTokensRequest
+	35, // 48: fairlead.admin.v1.AdminService.RevokeToken:input_type -> fairlead.admin.v1.RevokeTokenRequest
+	37, // 49: fairlead.admin.v1.AdminService.Execute:input_type -> fairlead.admin.v1.ExecuteRequest
+	39, // 50: fairlead.admin.v1.AdminService.ListAudit:input_type -> fairlead.admin.v1.ListAuditRequest
+	42, // 51: fairlead.admin.v1.AdminService.RotateKey:input_type -> fairlead.admin.v1.RotateKeyRequest
+	44, // 52: fairlead.admin.v1.AdminService.ListOperations:input_type -> fairlead.admin.v1.ListOperationsRequest
+	47, // 53: fairlead.admin.v1.AdminService.ListOperationsModes:input_type -> fairlead.admin.v1.ListOperationsModesRequest
+	54, // 54: fairlead.admin.v1.AdminService.ListDynamicAccounts:input_type -> fairlead.admin.v1.ListDynamicAccountsRequest
+	57, // 55: fairlead.admin.v1.AdminService.PutDynamicAccounts:input_type -> fairlead.admin.v1.PutDynamicAccountsRequest
+	60, // 56: fairlead.admin.v1.AdminService.ChangeDynamicAccounts:input_type -> fairlead.admin.v1.ChangeDynamicAccountsRequest
+	62, // 57: fairlead.admin.v1.AdminService.DisconnectAgent:input_type -> fairlead.admin.v1.DisconnectAgentRequest
+	50, // 58: fairlead.admin.v1.AdminService.SetOperationsMode:input_type -> fairlead.admin.v1.SetOperationsModeRequest
+	52, // 59: fairlead.admin.v1.AdminService.IssuePluginCertificate:input_type -> fairlead.admin.v1.IssuePluginCertificateRequest
+	12, // 60: fairlead.admin.v1.AdminService.Diagnose:input_type -> fairlead.admin.v1.DiagnoseRequest
+	14, // 61: fairlead.admin.v1.AdminService.GetSupport:input_type -> fairlead.admin.v1.GetSupportRequest
+	17, // 62: fairlead.admin.v1.AdminService.SetLogLevel:input_type -> fairlead.admin.v1.SetLogLevelRequest
+	1,  // 63: fairlead.admin.v1.AdminService.GetStatus:output_type -> fairlead.admin.v1.GetStatusResponse
+	7,  // 64: fairlead.admin.v1.AdminService.ListAccounts:output_type -> fairlead.admin.v1.ListAccountsResponse
+	10, // 65: fairlead.admin.v1.AdminService.GetAccount:output_type -> fairlead.admin.v1.GetAccountResponse
+	4,  // 66: fairlead.admin.v1.AdminService.ListAgents:output_type -> fairlead.admin.v1.ListAgentsResponse
+	22, // 67: fairlead.admin.v1.AdminService.RemoveAccount:output_type -> fairlead.admin.v1.RemoveAccountResponse
+	24, // 68: fairlead.admin.v1.AdminService.ReleaseAccount:output_type -> fairlead.admin.v1.ReleaseAccountResponse
+	20, // 69: fairlead.admin.v1.AdminService.PauseAccount:output_type -> fairlead.admin.v1.PauseAccountResponse
+	26, // 70: fairlead.admin.v1.AdminService.ResumeAccount:output_type -> fairlead.admin.v1.ResumeAccountResponse
+	28, // 71: fairlead.admin.v1.AdminService.ResyncAccount:output_type -> fairlead.admin.v1.ResyncAccountResponse
+	31, // 72: fairlead.admin.v1.AdminService.CreateToken:output_type -> fairlead.admin.v1.CreateTokenResponse
+	33, // 73: fairlead.admin.v1.AdminService.ListTokens:output_type -> fairlead.admin.v1.ListTokensResponse
+	36, // 74: fairlead.admin.v1.AdminService.RevokeToken:output_type -> fairlead.admin.v1.RevokeTokenResponse
+	38, // 75: fairlead.admin.v1.AdminService.Execute:output_type -> fairlead.admin.v1.ExecuteResponse
+	40, // 76: fairlead.admin.v1.AdminService.ListAudit:output_type -> fairlead.admin.v1.ListAuditResponse
+	43, // 77: fairlead.admin.v1.AdminService.RotateKey:output_type -> fairlead.admin.v1.RotateKeyResponse
+	45, // 78: fairlead.admin.v1.AdminService.ListOperations:output_type -> fairlead.admin.v1.ListOperationsResponse
+	48, // 79: fairlead.admin.v1.AdminService.ListOperationsModes:output_type -> fairlead.admin.v1.ListOperationsModesResponse
+	55, // 80: fairlead.admin.v1.AdminService.ListDynamicAccounts:output_type -> fairlead.admin.v1.ListDynamicAccountsResponse
+	58, // 81: fairlead.admin.v1.AdminService.PutDynamicAccounts:output_type -> fairlead.admin.v1.PutDynamicAccountsResponse
+	61, // 82: fairlead.admin.v1.AdminService.ChangeDynamicAccounts:output_type -> fairlead.admin.v1.ChangeDynamicAccountsResponse
+	63, // 83: fairlead.admin.v1.AdminService.DisconnectAgent:output_type -> fairlead.admin.v1.DisconnectAgentResponse
+	51, // 84: fairlead.admin.v1.AdminService.SetOperationsMode:output_type -> fairlead.admin.v1.SetOperationsModeResponse
+	53, // 85: fairlead.admin.v1.AdminService.IssuePluginCertificate:output_type -> fairlead.admin.v1.IssuePluginCertificateResponse
+	13, // 86: fairlead.admin.v1.AdminService.Diagnose:output_type -> fairlead.admin.v1.DiagnoseResponse
+	15, // 87: fairlead.admin.v1.AdminService.GetSupport:output_type -> fairlead.admin.v1.GetSupportResponse
+	18, // 88: fairlead.admin.v1.AdminService.SetLogLevel:output_type -> fairlead.admin.v1.SetLogLevelResponse
+	63, // [63:89] is the sub-list for method output_type
+	37, // [37:63] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_admin_v1_admin_proto_init() }
@@ -3823,7 +4600,7 @@ func file_fairlead_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_admin_v1_admin_proto_rawDesc), len(file_fairlead_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   54,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -94,7 +94,7 @@ func (x Close_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Close_Code.Descriptor instead.
 func (Close_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28, 0}
 }
 
 type Outcome_State int32
@@ -157,7 +157,7 @@ func (x Outcome_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome_State.Descriptor instead.
 func (Outcome_State) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51, 0}
 }
 
 type Failure_Cause int32
@@ -216,7 +216,7 @@ func (x Failure_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Cause.Descriptor instead.
 func (Failure_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50, 0}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53, 0}
 }
 
 // SessionUp is a frame of the session stream from the agent. The first frame is Hello; before it a Proof, where one is asked for.
@@ -232,6 +232,7 @@ type SessionUp struct {
 	//	*SessionUp_Proof
 	//	*SessionUp_Compared
 	//	*SessionUp_Metrics
+	//	*SessionUp_Assigned
 	Frame         isSessionUp_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -346,6 +347,15 @@ func (x *SessionUp) GetMetrics() *Metrics {
 	return nil
 }
 
+func (x *SessionUp) GetAssigned() *Assigned {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionUp_Assigned); ok {
+			return x.Assigned
+		}
+	}
+	return nil
+}
+
 type isSessionUp_Frame interface {
 	isSessionUp_Frame()
 }
@@ -382,6 +392,10 @@ type SessionUp_Metrics struct {
 	Metrics *Metrics `protobuf:"bytes,8,opt,name=metrics,proto3,oneof"`
 }
 
+type SessionUp_Assigned struct {
+	Assigned *Assigned `protobuf:"bytes,9,opt,name=assigned,proto3,oneof"`
+}
+
 func (*SessionUp_Hello) isSessionUp_Frame() {}
 
 func (*SessionUp_Accounts) isSessionUp_Frame() {}
@@ -398,6 +412,8 @@ func (*SessionUp_Compared) isSessionUp_Frame() {}
 
 func (*SessionUp_Metrics) isSessionUp_Frame() {}
 
+func (*SessionUp_Assigned) isSessionUp_Frame() {}
+
 // SessionDown is a frame of the session stream from the bridge. The first frame is Welcome or Close; before it a Challenge, to an
 // agent that asked for one.
 type SessionDown struct {
@@ -413,6 +429,8 @@ type SessionDown struct {
 	//	*SessionDown_Close
 	//	*SessionDown_Challenge
 	//	*SessionDown_Survey
+	//	*SessionDown_Assign
+	//	*SessionDown_Withdraw
 	Frame         isSessionDown_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -536,6 +554,24 @@ func (x *SessionDown) GetSurvey() *Survey {
 	return nil
 }
 
+func (x *SessionDown) GetAssign() *Assign {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionDown_Assign); ok {
+			return x.Assign
+		}
+	}
+	return nil
+}
+
+func (x *SessionDown) GetWithdraw() *Withdraw {
+	if x != nil {
+		if x, ok := x.Frame.(*SessionDown_Withdraw); ok {
+			return x.Withdraw
+		}
+	}
+	return nil
+}
+
 type isSessionDown_Frame interface {
 	isSessionDown_Frame()
 }
@@ -576,6 +612,14 @@ type SessionDown_Survey struct {
 	Survey *Survey `protobuf:"bytes,9,opt,name=survey,proto3,oneof"`
 }
 
+type SessionDown_Assign struct {
+	Assign *Assign `protobuf:"bytes,10,opt,name=assign,proto3,oneof"`
+}
+
+type SessionDown_Withdraw struct {
+	Withdraw *Withdraw `protobuf:"bytes,11,opt,name=withdraw,proto3,oneof"`
+}
+
 func (*SessionDown_Welcome) isSessionDown_Frame() {}
 
 func (*SessionDown_Verdict) isSessionDown_Frame() {}
@@ -593,6 +637,10 @@ func (*SessionDown_Close) isSessionDown_Frame() {}
 func (*SessionDown_Challenge) isSessionDown_Frame() {}
 
 func (*SessionDown_Survey) isSessionDown_Frame() {}
+
+func (*SessionDown_Assign) isSessionDown_Frame() {}
+
+func (*SessionDown_Withdraw) isSessionDown_Frame() {}
 
 // Challenge asks an agent to prove its certificate where something in between ends TLS, and proves the bridge to it.
 type Challenge struct {
@@ -976,7 +1024,9 @@ type Account struct {
 	CacheAllApplicationRelationships bool              `protobuf:"varint,16,opt,name=cache_all_application_relationships,json=cacheAllApplicationRelationships,proto3" json:"cache_all_application_relationships,omitempty"`
 	// What tells the account's cluster apart: "ca:" and the SHA-256 of a certificate's public key for each authority that its API server's
 	// certificate may come from, or "host:" and the API server's URL where none is given. Clusters of which none is the same are two. Empty: not told.
-	Cluster       []string `protobuf:"bytes,17,rep,name=cluster,proto3" json:"cluster,omitempty"`
+	Cluster []string `protobuf:"bytes,17,rep,name=cluster,proto3" json:"cluster,omitempty"`
+	// Of a dynamic account: the revision of the Assign that it is served by. 0: it is in the agent's own configuration.
+	Dynamic       uint64 `protobuf:"varint,18,opt,name=dynamic,proto3" json:"dynamic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1128,6 +1178,13 @@ func (x *Account) GetCluster() []string {
 		return x.Cluster
 	}
 	return nil
+}
+
+func (x *Account) GetDynamic() uint64 {
+	if x != nil {
+		return x.Dynamic
+	}
+	return 0
 }
 
 type Roles struct {
@@ -2059,6 +2116,186 @@ func (x *CachePolicy) GetCachingPolicies() []*CachingPolicy {
 	return nil
 }
 
+// Assign gives a dynamic account to an agent of capability 2, which declares it (Account.dynamic) once its API server has answered. What
+// the agent serves by an earlier revision stays as it is until then. It is kept in memory alone, and sent again to each new process.
+type Assign struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// Rises with each change of the definition or the kubeconfig.
+	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The account's keys as in an agent's file, as a JSON object, without credentials.
+	Definition []byte `protobuf:"bytes,3,opt,name=definition,proto3" json:"definition,omitempty"`
+	// Inline data only.
+	Kubeconfig    []byte `protobuf:"bytes,4,opt,name=kubeconfig,proto3" json:"kubeconfig,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Assign) Reset() {
+	*x = Assign{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Assign) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Assign) ProtoMessage() {}
+
+func (x *Assign) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Assign.ProtoReflect.Descriptor instead.
+func (*Assign) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Assign) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Assign) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Assign) GetDefinition() []byte {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
+func (x *Assign) GetKubeconfig() []byte {
+	if x != nil {
+		return x.Kubeconfig
+	}
+	return nil
+}
+
+// Assigned says why an agent does not serve an assigned account at that revision. That it does it says by declaring the account.
+type Assigned struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Account  string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// In words for a person, without credentials.
+	Problem       string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Assigned) Reset() {
+	*x = Assigned{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Assigned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Assigned) ProtoMessage() {}
+
+func (x *Assigned) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Assigned.ProtoReflect.Descriptor instead.
+func (*Assigned) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Assigned) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Assigned) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Assigned) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// Withdraw takes a dynamic account from an agent. It does not leave Clouddriver by this: who withdraws it decides that.
+type Withdraw struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Withdraw) Reset() {
+	*x = Withdraw{}
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Withdraw) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Withdraw) ProtoMessage() {}
+
+func (x *Withdraw) ProtoReflect() protoreflect.Message {
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Withdraw.ProtoReflect.Descriptor instead.
+func (*Withdraw) Descriptor() ([]byte, []int) {
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Withdraw) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
 // Attached gives an account's caching to this session.
 type Attached struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2074,7 +2311,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2323,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[21]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2336,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Attached) GetAccount() string {
@@ -2137,7 +2374,7 @@ type Survey struct {
 
 func (x *Survey) Reset() {
 	*x = Survey{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2386,7 @@ func (x *Survey) String() string {
 func (*Survey) ProtoMessage() {}
 
 func (x *Survey) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[22]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2399,7 @@ func (x *Survey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Survey.ProtoReflect.Descriptor instead.
 func (*Survey) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Survey) GetAccount() string {
@@ -2198,7 +2435,7 @@ type Detached struct {
 
 func (x *Detached) Reset() {
 	*x = Detached{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +2447,7 @@ func (x *Detached) String() string {
 func (*Detached) ProtoMessage() {}
 
 func (x *Detached) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[23]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +2460,7 @@ func (x *Detached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detached.ProtoReflect.Descriptor instead.
 func (*Detached) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Detached) GetAccount() string {
@@ -2260,7 +2497,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2509,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[24]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2522,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Drain) GetGraceMs() uint32 {
@@ -2321,7 +2558,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2570,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[25]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2583,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Close) GetCode() Close_Code {
@@ -2390,7 +2627,7 @@ type InventoryUp struct {
 
 func (x *InventoryUp) Reset() {
 	*x = InventoryUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2639,7 @@ func (x *InventoryUp) String() string {
 func (*InventoryUp) ProtoMessage() {}
 
 func (x *InventoryUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[26]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2652,7 @@ func (x *InventoryUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryUp.ProtoReflect.Descriptor instead.
 func (*InventoryUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InventoryUp) GetAccount() string {
@@ -2505,7 +2742,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2754,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[27]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2767,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Batch) GetChanges() []*Change {
@@ -2556,7 +2793,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2805,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[28]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2818,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2669,7 +2906,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2681,7 +2918,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[29]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2694,7 +2931,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Key) GetType() string {
@@ -2729,7 +2966,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2978,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[30]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2991,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Row) GetKey() *Key {
@@ -2782,7 +3019,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +3031,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[31]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +3044,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Link) GetFrom() *Key {
@@ -2835,7 +3072,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +3084,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[32]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +3097,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Group) GetType() string {
@@ -2890,7 +3127,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3139,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[33]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3152,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Digest) GetGroup() *Group {
@@ -2953,7 +3190,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3202,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[34]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3215,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Page) GetGroup() *Group {
@@ -3022,7 +3259,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3271,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[35]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3284,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Entry) GetKey() string {
@@ -3081,7 +3318,7 @@ type InventoryDown struct {
 
 func (x *InventoryDown) Reset() {
 	*x = InventoryDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3330,7 @@ func (x *InventoryDown) String() string {
 func (*InventoryDown) ProtoMessage() {}
 
 func (x *InventoryDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[36]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3343,7 @@ func (x *InventoryDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryDown.ProtoReflect.Descriptor instead.
 func (*InventoryDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *InventoryDown) GetFrame() isInventoryDown_Frame {
@@ -3207,7 +3444,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3219,7 +3456,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[37]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3232,7 +3469,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Ack) GetAccount() string {
@@ -3266,7 +3503,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3515,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[38]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3528,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -3318,7 +3555,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3330,7 +3567,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[39]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3343,7 +3580,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Verdict) GetAccount() string {
@@ -3401,7 +3638,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3650,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[40]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3663,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Want) GetAccount() string {
@@ -3471,7 +3708,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3483,7 +3720,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[41]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3496,7 +3733,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{41}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Rejected) GetAccount() string {
@@ -3552,7 +3789,7 @@ type OperationDown struct {
 
 func (x *OperationDown) Reset() {
 	*x = OperationDown{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3801,7 @@ func (x *OperationDown) String() string {
 func (*OperationDown) ProtoMessage() {}
 
 func (x *OperationDown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[42]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3814,7 @@ func (x *OperationDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationDown.ProtoReflect.Descriptor instead.
 func (*OperationDown) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{42}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *OperationDown) GetId() string {
@@ -3678,7 +3915,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3690,7 +3927,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[43]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3703,7 +3940,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{43}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Start) GetAccount() string {
@@ -3757,7 +3994,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3769,7 +4006,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[44]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3782,7 +4019,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{44}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Cancel) GetReason() string {
@@ -3800,7 +4037,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3812,7 +4049,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[45]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3825,7 +4062,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{45}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
 }
 
 // OperationUp is a frame from the agent about one operation.
@@ -3843,7 +4080,7 @@ type OperationUp struct {
 
 func (x *OperationUp) Reset() {
 	*x = OperationUp{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3855,7 +4092,7 @@ func (x *OperationUp) String() string {
 func (*OperationUp) ProtoMessage() {}
 
 func (x *OperationUp) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[46]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3868,7 +4105,7 @@ func (x *OperationUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationUp.ProtoReflect.Descriptor instead.
 func (*OperationUp) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{46}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OperationUp) GetId() string {
@@ -3930,7 +4167,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3942,7 +4179,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[47]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3955,7 +4192,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{47}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Output) GetOffset() uint64 {
@@ -3997,7 +4234,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4009,7 +4246,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[48]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4022,7 +4259,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{48}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Outcome) GetState() Outcome_State {
@@ -4103,7 +4340,7 @@ type Effect struct {
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4115,7 +4352,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[49]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4128,7 +4365,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{49}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Effect) GetResource() string {
@@ -4176,7 +4413,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4188,7 +4425,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[50]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4201,7 +4438,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{50}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Failure) GetCause() Failure_Cause {
@@ -4266,7 +4503,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4278,7 +4515,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[51]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4291,7 +4528,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{51}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Operation) GetOperation() isOperation_Operation {
@@ -4543,7 +4780,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4555,7 +4792,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[52]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4568,7 +4805,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{52}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Get) GetKind() string {
@@ -4610,7 +4847,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4622,7 +4859,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[53]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4635,7 +4872,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{53}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *List) GetKinds() []string {
@@ -4698,7 +4935,7 @@ type Apply struct {
 
 func (x *Apply) Reset() {
 	*x = Apply{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4710,7 +4947,7 @@ func (x *Apply) String() string {
 func (*Apply) ProtoMessage() {}
 
 func (x *Apply) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[54]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4723,7 +4960,7 @@ func (x *Apply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Apply.ProtoReflect.Descriptor instead.
 func (*Apply) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{54}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Apply) GetManifests() []byte {
@@ -4789,7 +5026,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4801,7 +5038,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[55]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4814,7 +5051,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{55}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Create) GetManifests() []byte {
@@ -4865,7 +5102,7 @@ type Replace struct {
 
 func (x *Replace) Reset() {
 	*x = Replace{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4877,7 +5114,7 @@ func (x *Replace) String() string {
 func (*Replace) ProtoMessage() {}
 
 func (x *Replace) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[56]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4890,7 +5127,7 @@ func (x *Replace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replace.ProtoReflect.Descriptor instead.
 func (*Replace) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{56}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Replace) GetManifests() []byte {
@@ -4941,7 +5178,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4953,7 +5190,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[57]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4966,7 +5203,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{57}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Delete) GetKind() string {
@@ -5052,7 +5289,7 @@ type Logs struct {
 
 func (x *Logs) Reset() {
 	*x = Logs{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5064,7 +5301,7 @@ func (x *Logs) String() string {
 func (*Logs) ProtoMessage() {}
 
 func (x *Logs) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[58]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5077,7 +5314,7 @@ func (x *Logs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logs.ProtoReflect.Descriptor instead.
 func (*Logs) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{58}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Logs) GetKind() string {
@@ -5173,7 +5410,7 @@ type Scale struct {
 
 func (x *Scale) Reset() {
 	*x = Scale{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5185,7 +5422,7 @@ func (x *Scale) String() string {
 func (*Scale) ProtoMessage() {}
 
 func (x *Scale) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[59]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5198,7 +5435,7 @@ func (x *Scale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scale.ProtoReflect.Descriptor instead.
 func (*Scale) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{59}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Scale) GetKind() string {
@@ -5261,7 +5498,7 @@ type Patch struct {
 
 func (x *Patch) Reset() {
 	*x = Patch{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5273,7 +5510,7 @@ func (x *Patch) String() string {
 func (*Patch) ProtoMessage() {}
 
 func (x *Patch) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[60]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5286,7 +5523,7 @@ func (x *Patch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Patch.ProtoReflect.Descriptor instead.
 func (*Patch) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{60}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Patch) GetKind() string {
@@ -5352,7 +5589,7 @@ type RolloutHistory struct {
 
 func (x *RolloutHistory) Reset() {
 	*x = RolloutHistory{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5364,7 +5601,7 @@ func (x *RolloutHistory) String() string {
 func (*RolloutHistory) ProtoMessage() {}
 
 func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[61]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5377,7 +5614,7 @@ func (x *RolloutHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutHistory.ProtoReflect.Descriptor instead.
 func (*RolloutHistory) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{61}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RolloutHistory) GetKind() string {
@@ -5422,7 +5659,7 @@ type RolloutUndo struct {
 
 func (x *RolloutUndo) Reset() {
 	*x = RolloutUndo{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5434,7 +5671,7 @@ func (x *RolloutUndo) String() string {
 func (*RolloutUndo) ProtoMessage() {}
 
 func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[62]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5447,7 +5684,7 @@ func (x *RolloutUndo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutUndo.ProtoReflect.Descriptor instead.
 func (*RolloutUndo) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{62}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RolloutUndo) GetKind() string {
@@ -5490,7 +5727,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5502,7 +5739,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[63]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5515,7 +5752,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{63}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Rollout) GetKind() string {
@@ -5553,7 +5790,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[64]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5565,7 +5802,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_fairlead_link_v1_link_proto_msgTypes[64]
+	mi := &file_fairlead_link_v1_link_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5578,7 +5815,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{64}
+	return file_fairlead_link_v1_link_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Top) GetNamespace() string {
@@ -5613,7 +5850,7 @@ var File_fairlead_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\xc6\x03\n" +
+	"\x1bfairlead/link/v1/link.proto\x12\x10fairlead.link.v1\"\x80\x04\n" +
 	"\tSessionUp\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.fairlead.link.v1.HelloH\x00R\x05hello\x128\n" +
 	"\baccounts\x18\x02 \x01(\v2\x1a.fairlead.link.v1.AccountsH\x00R\baccounts\x12/\n" +
@@ -5622,8 +5859,9 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\agoodbye\x18\x05 \x01(\v2\x19.fairlead.link.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
 	"\x05proof\x18\x06 \x01(\v2\x17.fairlead.link.v1.ProofH\x00R\x05proof\x128\n" +
 	"\bcompared\x18\a \x01(\v2\x1a.fairlead.link.v1.ComparedH\x00R\bcompared\x125\n" +
-	"\ametrics\x18\b \x01(\v2\x19.fairlead.link.v1.MetricsH\x00R\ametricsB\a\n" +
-	"\x05frame\"\x8f\x04\n" +
+	"\ametrics\x18\b \x01(\v2\x19.fairlead.link.v1.MetricsH\x00R\ametrics\x128\n" +
+	"\bassigned\x18\t \x01(\v2\x1a.fairlead.link.v1.AssignedH\x00R\bassignedB\a\n" +
+	"\x05frame\"\xfd\x04\n" +
 	"\vSessionDown\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.fairlead.link.v1.WelcomeH\x00R\awelcome\x12<\n" +
 	"\averdict\x18\x02 \x01(\v2 .fairlead.link.v1.AccountVerdictH\x00R\averdict\x128\n" +
@@ -5633,7 +5871,10 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x05drain\x18\x06 \x01(\v2\x17.fairlead.link.v1.DrainH\x00R\x05drain\x12/\n" +
 	"\x05close\x18\a \x01(\v2\x17.fairlead.link.v1.CloseH\x00R\x05close\x12;\n" +
 	"\tchallenge\x18\b \x01(\v2\x1b.fairlead.link.v1.ChallengeH\x00R\tchallenge\x122\n" +
-	"\x06survey\x18\t \x01(\v2\x18.fairlead.link.v1.SurveyH\x00R\x06surveyB\a\n" +
+	"\x06survey\x18\t \x01(\v2\x18.fairlead.link.v1.SurveyH\x00R\x06survey\x122\n" +
+	"\x06assign\x18\n" +
+	" \x01(\v2\x18.fairlead.link.v1.AssignH\x00R\x06assign\x128\n" +
+	"\bwithdraw\x18\v \x01(\v2\x1a.fairlead.link.v1.WithdrawH\x00R\bwithdrawB\a\n" +
 	"\x05frame\"}\n" +
 	"\tChallenge\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
@@ -5664,7 +5905,7 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"capability\"8\n" +
 	"\x06Resume\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd4\x06\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xee\x06\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
@@ -5686,7 +5927,8 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"\x19required_group_membership\x18\x0e \x03(\tR\x17requiredGroupMembership\x12J\n" +
 	"\x10caching_policies\x18\x0f \x03(\v2\x1f.fairlead.link.v1.CachingPolicyR\x0fcachingPolicies\x12M\n" +
 	"#cache_all_application_relationships\x18\x10 \x01(\bR cacheAllApplicationRelationships\x12\x18\n" +
-	"\acluster\x18\x11 \x03(\tR\acluster\x1aW\n" +
+	"\acluster\x18\x11 \x03(\tR\acluster\x12\x18\n" +
+	"\adynamic\x18\x12 \x01(\x04R\adynamic\x1aW\n" +
 	"\x10PermissionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.fairlead.link.v1.RolesR\x05value:\x028\x01\"\x1d\n" +
@@ -5764,7 +6006,22 @@ const file_fairlead_link_v1_link_proto_rawDesc = "" +
 	"omit_kinds\x18\x02 \x03(\tR\tomitKinds\x12\x10\n" +
 	"\x03all\x18\x03 \x01(\bR\x03all\x124\n" +
 	"\x16only_spinnaker_managed\x18\x04 \x01(\bR\x14onlySpinnakerManaged\x12J\n" +
-	"\x10caching_policies\x18\x05 \x03(\v2\x1f.fairlead.link.v1.CachingPolicyR\x0fcachingPolicies\"X\n" +
+	"\x10caching_policies\x18\x05 \x03(\v2\x1f.fairlead.link.v1.CachingPolicyR\x0fcachingPolicies\"~\n" +
+	"\x06Assign\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1e\n" +
+	"\n" +
+	"definition\x18\x03 \x01(\fR\n" +
+	"definition\x12\x1e\n" +
+	"\n" +
+	"kubeconfig\x18\x04 \x01(\fR\n" +
+	"kubeconfig\"Z\n" +
+	"\bAssigned\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\"$\n" +
+	"\bWithdraw\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\"X\n" +
 	"\bAttached\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
@@ -6060,7 +6317,7 @@ func file_fairlead_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_fairlead_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_fairlead_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(Close_Code)(0),         // 0: fairlead.link.v1.Close.Code
 	(Outcome_State)(0),      // 1: fairlead.link.v1.Outcome.State
@@ -6086,51 +6343,54 @@ var file_fairlead_link_v1_link_proto_goTypes = []any{
 	(*AccountVerdict)(nil),  // 21: fairlead.link.v1.AccountVerdict
 	(*AccountSettings)(nil), // 22: fairlead.link.v1.AccountSettings
 	(*CachePolicy)(nil),     // 23: fairlead.link.v1.CachePolicy
-	(*Attached)(nil),        // 24: fairlead.link.v1.Attached
-	(*Survey)(nil),          // 25: fairlead.link.v1.Survey
-	(*Detached)(nil),        // 26: fairlead.link.v1.Detached
-	(*Drain)(nil),           // 27: fairlead.link.v1.Drain
-	(*Close)(nil),           // 28: fairlead.link.v1.Close
-	(*InventoryUp)(nil),     // 29: fairlead.link.v1.InventoryUp
-	(*Batch)(nil),           // 30: fairlead.link.v1.Batch
-	(*Change)(nil),          // 31: fairlead.link.v1.Change
-	(*Key)(nil),             // 32: fairlead.link.v1.Key
-	(*Row)(nil),             // 33: fairlead.link.v1.Row
-	(*Link)(nil),            // 34: fairlead.link.v1.Link
-	(*Group)(nil),           // 35: fairlead.link.v1.Group
-	(*Digest)(nil),          // 36: fairlead.link.v1.Digest
-	(*Page)(nil),            // 37: fairlead.link.v1.Page
-	(*Entry)(nil),           // 38: fairlead.link.v1.Entry
-	(*InventoryDown)(nil),   // 39: fairlead.link.v1.InventoryDown
-	(*Ack)(nil),             // 40: fairlead.link.v1.Ack
-	(*Credit)(nil),          // 41: fairlead.link.v1.Credit
-	(*Verdict)(nil),         // 42: fairlead.link.v1.Verdict
-	(*Want)(nil),            // 43: fairlead.link.v1.Want
-	(*Rejected)(nil),        // 44: fairlead.link.v1.Rejected
-	(*OperationDown)(nil),   // 45: fairlead.link.v1.OperationDown
-	(*Start)(nil),           // 46: fairlead.link.v1.Start
-	(*Cancel)(nil),          // 47: fairlead.link.v1.Cancel
-	(*Received)(nil),        // 48: fairlead.link.v1.Received
-	(*OperationUp)(nil),     // 49: fairlead.link.v1.OperationUp
-	(*Output)(nil),          // 50: fairlead.link.v1.Output
-	(*Outcome)(nil),         // 51: fairlead.link.v1.Outcome
-	(*Effect)(nil),          // 52: fairlead.link.v1.Effect
-	(*Failure)(nil),         // 53: fairlead.link.v1.Failure
-	(*Operation)(nil),       // 54: fairlead.link.v1.Operation
-	(*Get)(nil),             // 55: fairlead.link.v1.Get
-	(*List)(nil),            // 56: fairlead.link.v1.List
-	(*Apply)(nil),           // 57: fairlead.link.v1.Apply
-	(*Create)(nil),          // 58: fairlead.link.v1.Create
-	(*Replace)(nil),         // 59: fairlead.link.v1.Replace
-	(*Delete)(nil),          // 60: fairlead.link.v1.Delete
-	(*Logs)(nil),            // 61: fairlead.link.v1.Logs
-	(*Scale)(nil),           // 62: fairlead.link.v1.Scale
-	(*Patch)(nil),           // 63: fairlead.link.v1.Patch
-	(*RolloutHistory)(nil),  // 64: fairlead.link.v1.RolloutHistory
-	(*RolloutUndo)(nil),     // 65: fairlead.link.v1.RolloutUndo
-	(*Rollout)(nil),         // 66: fairlead.link.v1.Rollout
-	(*Top)(nil),             // 67: fairlead.link.v1.Top
-	nil,                     // 68: fairlead.link.v1.Account.PermissionsEntry
+	(*Assign)(nil),          // 24: fairlead.link.v1.Assign
+	(*Assigned)(nil),        // 25: fairlead.link.v1.Assigned
+	(*Withdraw)(nil),        // 26: fairlead.link.v1.Withdraw
+	(*Attached)(nil),        // 27: fairlead.link.v1.Attached
+	(*Survey)(nil),          // 28: fairlead.link.v1.Survey
+	(*Detached)(nil),        // 29: fairlead.link.v1.Detached
+	(*Drain)(nil),           // 30: fairlead.link.v1.Drain
+	(*Close)(nil),           // 31: fairlead.link.v1.Close
+	(*InventoryUp)(nil),     // 32: fairlead.link.v1.InventoryUp
+	(*Batch)(nil),           // 33: fairlead.link.v1.Batch
+	(*Change)(nil),          // 34: fairlead.link.v1.Change
+	(*Key)(nil),             // 35: fairlead.link.v1.Key
+	(*Row)(nil),             // 36: fairlead.link.v1.Row
+	(*Link)(nil),            // 37: fairlead.link.v1.Link
+	(*Group)(nil),           // 38: fairlead.link.v1.Group
+	(*Digest)(nil),          // 39: fairlead.link.v1.Digest
+	(*Page)(nil),            // 40: fairlead.link.v1.Page
+	(*Entry)(nil),           // 41: fairlead.link.v1.Entry
+	(*InventoryDown)(nil),   // 42: fairlead.link.v1.InventoryDown
+	(*Ack)(nil),             // 43: fairlead.link.v1.Ack
+	(*Credit)(nil),          // 44: fairlead.link.v1.Credit
+	(*Verdict)(nil),         // 45: fairlead.link.v1.Verdict
+	(*Want)(nil),            // 46: fairlead.link.v1.Want
+	(*Rejected)(nil),        // 47: fairlead.link.v1.Rejected
+	(*OperationDown)(nil),   // 48: fairlead.link.v1.OperationDown
+	(*Start)(nil),           // 49: fairlead.link.v1.Start
+	(*Cancel)(nil),          // 50: fairlead.link.v1.Cancel
+	(*Received)(nil),        // 51: fairlead.link.v1.Received
+	(*OperationUp)(nil),     // 52: fairlead.link.v1.OperationUp
+	(*Output)(nil),          // 53: fairlead.link.v1.Output
+	(*Outcome)(nil),         // 54: fairlead.link.v1.Outcome
+	(*Effect)(nil),          // 55: fairlead.link.v1.Effect
+	(*Failure)(nil),         // 56: fairlead.link.v1.Failure
+	(*Operation)(nil),       // 57: fairlead.link.v1.Operation
+	(*Get)(nil),             // 58: fairlead.link.v1.Get
+	(*List)(nil),            // 59: fairlead.link.v1.List
+	(*Apply)(nil),           // 60: fairlead.link.v1.Apply
+	(*Create)(nil),          // 61: fairlead.link.v1.Create
+	(*Replace)(nil),         // 62: fairlead.link.v1.Replace
+	(*Delete)(nil),          // 63: fairlead.link.v1.Delete
+	(*Logs)(nil),            // 64: fairlead.link.v1.Logs
+	(*Scale)(nil),           // 65: fairlead.link.v1.Scale
+	(*Patch)(nil),           // 66: fairlead.link.v1.Patch
+	(*RolloutHistory)(nil),  // 67: fairlead.link.v1.RolloutHistory
+	(*RolloutUndo)(nil),     // 68: fairlead.link.v1.RolloutUndo
+	(*Rollout)(nil),         // 69: fairlead.link.v1.Rollout
+	(*Top)(nil),             // 70: fairlead.link.v1.Top
+	nil,                     // 71: fairlead.link.v1.Account.PermissionsEntry
 }
 var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	7,  // 0: fairlead.link.v1.SessionUp.hello:type_name -> fairlead.link.v1.Hello
@@ -6141,83 +6401,86 @@ var file_fairlead_link_v1_link_proto_depIdxs = []int32{
 	6,  // 5: fairlead.link.v1.SessionUp.proof:type_name -> fairlead.link.v1.Proof
 	16, // 6: fairlead.link.v1.SessionUp.compared:type_name -> fairlead.link.v1.Compared
 	18, // 7: fairlead.link.v1.SessionUp.metrics:type_name -> fairlead.link.v1.Metrics
-	20, // 8: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
-	21, // 9: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
-	24, // 10: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
-	26, // 11: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
-	17, // 12: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
-	27, // 13: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
-	28, // 14: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
-	5,  // 15: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
-	25, // 16: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
-	8,  // 17: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
-	10, // 18: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
-	9,  // 19: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
-	12, // 20: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	68, // 21: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
-	13, // 22: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	10, // 23: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
-	12, // 24: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
-	35, // 25: fairlead.link.v1.Compared.agreed:type_name -> fairlead.link.v1.Group
-	35, // 26: fairlead.link.v1.Compared.open:type_name -> fairlead.link.v1.Group
-	23, // 27: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
-	22, // 28: fairlead.link.v1.AccountVerdict.settings:type_name -> fairlead.link.v1.AccountSettings
-	13, // 29: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
-	35, // 30: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
-	0,  // 31: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
-	30, // 32: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
-	36, // 33: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
-	37, // 34: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
-	31, // 35: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
-	33, // 36: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
-	32, // 37: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
-	34, // 38: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
-	34, // 39: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
-	32, // 40: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
-	32, // 41: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
-	32, // 42: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
-	35, // 43: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
-	35, // 44: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
-	38, // 45: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
-	40, // 46: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
-	41, // 47: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
-	42, // 48: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
-	43, // 49: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
-	44, // 50: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
-	35, // 51: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
-	35, // 52: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
-	35, // 53: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
-	46, // 54: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
-	47, // 55: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
-	48, // 56: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
-	54, // 57: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
-	50, // 58: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
-	51, // 59: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
-	1,  // 60: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
-	53, // 61: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
-	52, // 62: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
-	2,  // 63: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
-	55, // 64: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
-	56, // 65: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
-	57, // 66: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
-	58, // 67: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
-	59, // 68: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
-	60, // 69: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
-	61, // 70: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
-	62, // 71: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
-	63, // 72: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
-	64, // 73: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
-	65, // 74: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
-	66, // 75: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
-	66, // 76: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
-	66, // 77: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
-	67, // 78: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
-	11, // 79: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	25, // 8: fairlead.link.v1.SessionUp.assigned:type_name -> fairlead.link.v1.Assigned
+	20, // 9: fairlead.link.v1.SessionDown.welcome:type_name -> fairlead.link.v1.Welcome
+	21, // 10: fairlead.link.v1.SessionDown.verdict:type_name -> fairlead.link.v1.AccountVerdict
+	27, // 11: fairlead.link.v1.SessionDown.attached:type_name -> fairlead.link.v1.Attached
+	29, // 12: fairlead.link.v1.SessionDown.detached:type_name -> fairlead.link.v1.Detached
+	17, // 13: fairlead.link.v1.SessionDown.heartbeat:type_name -> fairlead.link.v1.Heartbeat
+	30, // 14: fairlead.link.v1.SessionDown.drain:type_name -> fairlead.link.v1.Drain
+	31, // 15: fairlead.link.v1.SessionDown.close:type_name -> fairlead.link.v1.Close
+	5,  // 16: fairlead.link.v1.SessionDown.challenge:type_name -> fairlead.link.v1.Challenge
+	28, // 17: fairlead.link.v1.SessionDown.survey:type_name -> fairlead.link.v1.Survey
+	24, // 18: fairlead.link.v1.SessionDown.assign:type_name -> fairlead.link.v1.Assign
+	26, // 19: fairlead.link.v1.SessionDown.withdraw:type_name -> fairlead.link.v1.Withdraw
+	8,  // 20: fairlead.link.v1.Hello.agent:type_name -> fairlead.link.v1.Agent
+	10, // 21: fairlead.link.v1.Hello.accounts:type_name -> fairlead.link.v1.Account
+	9,  // 22: fairlead.link.v1.Hello.resumes:type_name -> fairlead.link.v1.Resume
+	12, // 23: fairlead.link.v1.Account.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	71, // 24: fairlead.link.v1.Account.permissions:type_name -> fairlead.link.v1.Account.PermissionsEntry
+	13, // 25: fairlead.link.v1.Account.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	10, // 26: fairlead.link.v1.Accounts.accounts:type_name -> fairlead.link.v1.Account
+	12, // 27: fairlead.link.v1.Facts.custom_resources:type_name -> fairlead.link.v1.CustomResource
+	38, // 28: fairlead.link.v1.Compared.agreed:type_name -> fairlead.link.v1.Group
+	38, // 29: fairlead.link.v1.Compared.open:type_name -> fairlead.link.v1.Group
+	23, // 30: fairlead.link.v1.AccountVerdict.cache:type_name -> fairlead.link.v1.CachePolicy
+	22, // 31: fairlead.link.v1.AccountVerdict.settings:type_name -> fairlead.link.v1.AccountSettings
+	13, // 32: fairlead.link.v1.CachePolicy.caching_policies:type_name -> fairlead.link.v1.CachingPolicy
+	38, // 33: fairlead.link.v1.Survey.groups:type_name -> fairlead.link.v1.Group
+	0,  // 34: fairlead.link.v1.Close.code:type_name -> fairlead.link.v1.Close.Code
+	33, // 35: fairlead.link.v1.InventoryUp.batch:type_name -> fairlead.link.v1.Batch
+	39, // 36: fairlead.link.v1.InventoryUp.digest:type_name -> fairlead.link.v1.Digest
+	40, // 37: fairlead.link.v1.InventoryUp.page:type_name -> fairlead.link.v1.Page
+	34, // 38: fairlead.link.v1.Batch.changes:type_name -> fairlead.link.v1.Change
+	36, // 39: fairlead.link.v1.Change.put_row:type_name -> fairlead.link.v1.Row
+	35, // 40: fairlead.link.v1.Change.delete_row:type_name -> fairlead.link.v1.Key
+	37, // 41: fairlead.link.v1.Change.put_link:type_name -> fairlead.link.v1.Link
+	37, // 42: fairlead.link.v1.Change.delete_link:type_name -> fairlead.link.v1.Link
+	35, // 43: fairlead.link.v1.Row.key:type_name -> fairlead.link.v1.Key
+	35, // 44: fairlead.link.v1.Link.from:type_name -> fairlead.link.v1.Key
+	35, // 45: fairlead.link.v1.Link.to:type_name -> fairlead.link.v1.Key
+	38, // 46: fairlead.link.v1.Digest.group:type_name -> fairlead.link.v1.Group
+	38, // 47: fairlead.link.v1.Page.group:type_name -> fairlead.link.v1.Group
+	41, // 48: fairlead.link.v1.Page.entries:type_name -> fairlead.link.v1.Entry
+	43, // 49: fairlead.link.v1.InventoryDown.ack:type_name -> fairlead.link.v1.Ack
+	44, // 50: fairlead.link.v1.InventoryDown.credit:type_name -> fairlead.link.v1.Credit
+	45, // 51: fairlead.link.v1.InventoryDown.verdict:type_name -> fairlead.link.v1.Verdict
+	46, // 52: fairlead.link.v1.InventoryDown.want:type_name -> fairlead.link.v1.Want
+	47, // 53: fairlead.link.v1.InventoryDown.rejected:type_name -> fairlead.link.v1.Rejected
+	38, // 54: fairlead.link.v1.Verdict.group:type_name -> fairlead.link.v1.Group
+	38, // 55: fairlead.link.v1.Want.group:type_name -> fairlead.link.v1.Group
+	38, // 56: fairlead.link.v1.Rejected.group:type_name -> fairlead.link.v1.Group
+	49, // 57: fairlead.link.v1.OperationDown.start:type_name -> fairlead.link.v1.Start
+	50, // 58: fairlead.link.v1.OperationDown.cancel:type_name -> fairlead.link.v1.Cancel
+	51, // 59: fairlead.link.v1.OperationDown.received:type_name -> fairlead.link.v1.Received
+	57, // 60: fairlead.link.v1.Start.operation:type_name -> fairlead.link.v1.Operation
+	53, // 61: fairlead.link.v1.OperationUp.output:type_name -> fairlead.link.v1.Output
+	54, // 62: fairlead.link.v1.OperationUp.outcome:type_name -> fairlead.link.v1.Outcome
+	1,  // 63: fairlead.link.v1.Outcome.state:type_name -> fairlead.link.v1.Outcome.State
+	56, // 64: fairlead.link.v1.Outcome.failures:type_name -> fairlead.link.v1.Failure
+	55, // 65: fairlead.link.v1.Outcome.effects:type_name -> fairlead.link.v1.Effect
+	2,  // 66: fairlead.link.v1.Failure.cause:type_name -> fairlead.link.v1.Failure.Cause
+	58, // 67: fairlead.link.v1.Operation.get:type_name -> fairlead.link.v1.Get
+	59, // 68: fairlead.link.v1.Operation.list:type_name -> fairlead.link.v1.List
+	60, // 69: fairlead.link.v1.Operation.apply:type_name -> fairlead.link.v1.Apply
+	61, // 70: fairlead.link.v1.Operation.create:type_name -> fairlead.link.v1.Create
+	62, // 71: fairlead.link.v1.Operation.replace:type_name -> fairlead.link.v1.Replace
+	63, // 72: fairlead.link.v1.Operation.delete:type_name -> fairlead.link.v1.Delete
+	64, // 73: fairlead.link.v1.Operation.logs:type_name -> fairlead.link.v1.Logs
+	65, // 74: fairlead.link.v1.Operation.scale:type_name -> fairlead.link.v1.Scale
+	66, // 75: fairlead.link.v1.Operation.patch:type_name -> fairlead.link.v1.Patch
+	67, // 76: fairlead.link.v1.Operation.rollout_history:type_name -> fairlead.link.v1.RolloutHistory
+	68, // 77: fairlead.link.v1.Operation.rollout_undo:type_name -> fairlead.link.v1.RolloutUndo
+	69, // 78: fairlead.link.v1.Operation.rollout_pause:type_name -> fairlead.link.v1.Rollout
+	69, // 79: fairlead.link.v1.Operation.rollout_resume:type_name -> fairlead.link.v1.Rollout
+	69, // 80: fairlead.link.v1.Operation.rollout_restart:type_name -> fairlead.link.v1.Rollout
+	70, // 81: fairlead.link.v1.Operation.top:type_name -> fairlead.link.v1.Top
+	11, // 82: fairlead.link.v1.Account.PermissionsEntry.value:type_name -> fairlead.link.v1.Roles
+	83, // [83:83] is the sub-list for method output_type
+	83, // [83:83] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_link_v1_link_proto_init() }
@@ -6234,6 +6497,7 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionUp_Proof)(nil),
 		(*SessionUp_Compared)(nil),
 		(*SessionUp_Metrics)(nil),
+		(*SessionUp_Assigned)(nil),
 	}
 	file_fairlead_link_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*SessionDown_Welcome)(nil),
@@ -6245,36 +6509,38 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*SessionDown_Close)(nil),
 		(*SessionDown_Challenge)(nil),
 		(*SessionDown_Survey)(nil),
+		(*SessionDown_Assign)(nil),
+		(*SessionDown_Withdraw)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[26].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[29].OneofWrappers = []any{
 		(*InventoryUp_Batch)(nil),
 		(*InventoryUp_Digest)(nil),
 		(*InventoryUp_Page)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[28].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[31].OneofWrappers = []any{
 		(*Change_PutRow)(nil),
 		(*Change_DeleteRow)(nil),
 		(*Change_PutLink)(nil),
 		(*Change_DeleteLink)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[36].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[39].OneofWrappers = []any{
 		(*InventoryDown_Ack)(nil),
 		(*InventoryDown_Credit)(nil),
 		(*InventoryDown_Verdict)(nil),
 		(*InventoryDown_Want)(nil),
 		(*InventoryDown_Rejected)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[42].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[45].OneofWrappers = []any{
 		(*OperationDown_Start)(nil),
 		(*OperationDown_Cancel)(nil),
 		(*OperationDown_Received)(nil),
 		(*OperationDown_OutputCredit)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[46].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[49].OneofWrappers = []any{
 		(*OperationUp_Output)(nil),
 		(*OperationUp_Outcome)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[51].OneofWrappers = []any{
+	file_fairlead_link_v1_link_proto_msgTypes[54].OneofWrappers = []any{
 		(*Operation_Get)(nil),
 		(*Operation_List)(nil),
 		(*Operation_Apply)(nil),
@@ -6291,15 +6557,15 @@ func file_fairlead_link_v1_link_proto_init() {
 		(*Operation_RolloutRestart)(nil),
 		(*Operation_Top)(nil),
 	}
-	file_fairlead_link_v1_link_proto_msgTypes[58].OneofWrappers = []any{}
-	file_fairlead_link_v1_link_proto_msgTypes[59].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[61].OneofWrappers = []any{}
+	file_fairlead_link_v1_link_proto_msgTypes[62].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_link_v1_link_proto_rawDesc), len(file_fairlead_link_v1_link_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   66,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

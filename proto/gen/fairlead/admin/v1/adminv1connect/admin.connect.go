@@ -79,6 +79,18 @@ const (
 	// AdminServiceListOperationsModesProcedure is the fully-qualified name of the AdminService's
 	// ListOperationsModes RPC.
 	AdminServiceListOperationsModesProcedure = "/fairlead.admin.v1.AdminService/ListOperationsModes"
+	// AdminServiceListDynamicAccountsProcedure is the fully-qualified name of the AdminService's
+	// ListDynamicAccounts RPC.
+	AdminServiceListDynamicAccountsProcedure = "/fairlead.admin.v1.AdminService/ListDynamicAccounts"
+	// AdminServicePutDynamicAccountsProcedure is the fully-qualified name of the AdminService's
+	// PutDynamicAccounts RPC.
+	AdminServicePutDynamicAccountsProcedure = "/fairlead.admin.v1.AdminService/PutDynamicAccounts"
+	// AdminServiceChangeDynamicAccountsProcedure is the fully-qualified name of the AdminService's
+	// ChangeDynamicAccounts RPC.
+	AdminServiceChangeDynamicAccountsProcedure = "/fairlead.admin.v1.AdminService/ChangeDynamicAccounts"
+	// AdminServiceDisconnectAgentProcedure is the fully-qualified name of the AdminService's
+	// DisconnectAgent RPC.
+	AdminServiceDisconnectAgentProcedure = "/fairlead.admin.v1.AdminService/DisconnectAgent"
 	// AdminServiceSetOperationsModeProcedure is the fully-qualified name of the AdminService's
 	// SetOperationsMode RPC.
 	AdminServiceSetOperationsModeProcedure = "/fairlead.admin.v1.AdminService/SetOperationsMode"
@@ -131,6 +143,15 @@ type AdminServiceClient interface {
 	ListOperations(context.Context, *connect.Request[v1.ListOperationsRequest]) (*connect.Response[v1.ListOperationsResponse], error)
 	// ListOperationsModes lists which of an account's agents have its operations: the default, and what was said at run time.
 	ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error)
+	// ListDynamicAccounts lists the accounts that were given to agents at run time, sorted by name.
+	ListDynamicAccounts(context.Context, *connect.Request[v1.ListDynamicAccountsRequest]) (*connect.Response[v1.ListDynamicAccountsResponse], error)
+	// PutDynamicAccounts stores accounts, each for itself: what is wrong with one does not keep the others. It needs an operator, or account-manager of
+	// each.
+	PutDynamicAccounts(context.Context, *connect.Request[v1.PutDynamicAccountsRequest]) (*connect.Response[v1.PutDynamicAccountsResponse], error)
+	// ChangeDynamicAccounts activates, deactivates or deletes accounts, each for itself. It needs an operator, or account-manager of each.
+	ChangeDynamicAccounts(context.Context, *connect.Request[v1.ChangeDynamicAccountsRequest]) (*connect.Response[v1.ChangeDynamicAccountsResponse], error)
+	// DisconnectAgent has an agent connect anew, whichever bridge it is at. It needs an operator.
+	DisconnectAgent(context.Context, *connect.Request[v1.DisconnectAgentRequest]) (*connect.Response[v1.DisconnectAgentResponse], error)
 	// SetOperationsMode changes that for accounts, at all bridges within seconds. It needs an operator, or account-manager of all of them.
 	SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error)
 	// IssuePluginCertificate makes a client certificate for Clouddriver's plugin, where it calls the bridge over a network (plugin.mutualTLS). It is listed
@@ -257,6 +278,30 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ListOperationsModes")),
 			connect.WithClientOptions(opts...),
 		),
+		listDynamicAccounts: connect.NewClient[v1.ListDynamicAccountsRequest, v1.ListDynamicAccountsResponse](
+			httpClient,
+			baseURL+AdminServiceListDynamicAccountsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListDynamicAccounts")),
+			connect.WithClientOptions(opts...),
+		),
+		putDynamicAccounts: connect.NewClient[v1.PutDynamicAccountsRequest, v1.PutDynamicAccountsResponse](
+			httpClient,
+			baseURL+AdminServicePutDynamicAccountsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("PutDynamicAccounts")),
+			connect.WithClientOptions(opts...),
+		),
+		changeDynamicAccounts: connect.NewClient[v1.ChangeDynamicAccountsRequest, v1.ChangeDynamicAccountsResponse](
+			httpClient,
+			baseURL+AdminServiceChangeDynamicAccountsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ChangeDynamicAccounts")),
+			connect.WithClientOptions(opts...),
+		),
+		disconnectAgent: connect.NewClient[v1.DisconnectAgentRequest, v1.DisconnectAgentResponse](
+			httpClient,
+			baseURL+AdminServiceDisconnectAgentProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("DisconnectAgent")),
+			connect.WithClientOptions(opts...),
+		),
 		setOperationsMode: connect.NewClient[v1.SetOperationsModeRequest, v1.SetOperationsModeResponse](
 			httpClient,
 			baseURL+AdminServiceSetOperationsModeProcedure,
@@ -309,6 +354,10 @@ type adminServiceClient struct {
 	rotateKey              *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
 	listOperations         *connect.Client[v1.ListOperationsRequest, v1.ListOperationsResponse]
 	listOperationsModes    *connect.Client[v1.ListOperationsModesRequest, v1.ListOperationsModesResponse]
+	listDynamicAccounts    *connect.Client[v1.ListDynamicAccountsRequest, v1.ListDynamicAccountsResponse]
+	putDynamicAccounts     *connect.Client[v1.PutDynamicAccountsRequest, v1.PutDynamicAccountsResponse]
+	changeDynamicAccounts  *connect.Client[v1.ChangeDynamicAccountsRequest, v1.ChangeDynamicAccountsResponse]
+	disconnectAgent        *connect.Client[v1.DisconnectAgentRequest, v1.DisconnectAgentResponse]
 	setOperationsMode      *connect.Client[v1.SetOperationsModeRequest, v1.SetOperationsModeResponse]
 	issuePluginCertificate *connect.Client[v1.IssuePluginCertificateRequest, v1.IssuePluginCertificateResponse]
 	diagnose               *connect.Client[v1.DiagnoseRequest, v1.DiagnoseResponse]
@@ -401,6 +450,26 @@ func (c *adminServiceClient) ListOperationsModes(ctx context.Context, req *conne
 	return c.listOperationsModes.CallUnary(ctx, req)
 }
 
+// ListDynamicAccounts calls fairlead.admin.v1.AdminService.ListDynamicAccounts.
+func (c *adminServiceClient) ListDynamicAccounts(ctx context.Context, req *connect.Request[v1.ListDynamicAccountsRequest]) (*connect.Response[v1.ListDynamicAccountsResponse], error) {
+	return c.listDynamicAccounts.CallUnary(ctx, req)
+}
+
+// PutDynamicAccounts calls fairlead.admin.v1.AdminService.PutDynamicAccounts.
+func (c *adminServiceClient) PutDynamicAccounts(ctx context.Context, req *connect.Request[v1.PutDynamicAccountsRequest]) (*connect.Response[v1.PutDynamicAccountsResponse], error) {
+	return c.putDynamicAccounts.CallUnary(ctx, req)
+}
+
+// ChangeDynamicAccounts calls fairlead.admin.v1.AdminService.ChangeDynamicAccounts.
+func (c *adminServiceClient) ChangeDynamicAccounts(ctx context.Context, req *connect.Request[v1.ChangeDynamicAccountsRequest]) (*connect.Response[v1.ChangeDynamicAccountsResponse], error) {
+	return c.changeDynamicAccounts.CallUnary(ctx, req)
+}
+
+// DisconnectAgent calls fairlead.admin.v1.AdminService.DisconnectAgent.
+func (c *adminServiceClient) DisconnectAgent(ctx context.Context, req *connect.Request[v1.DisconnectAgentRequest]) (*connect.Response[v1.DisconnectAgentResponse], error) {
+	return c.disconnectAgent.CallUnary(ctx, req)
+}
+
 // SetOperationsMode calls fairlead.admin.v1.AdminService.SetOperationsMode.
 func (c *adminServiceClient) SetOperationsMode(ctx context.Context, req *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error) {
 	return c.setOperationsMode.CallUnary(ctx, req)
@@ -463,6 +532,15 @@ type AdminServiceHandler interface {
 	ListOperations(context.Context, *connect.Request[v1.ListOperationsRequest]) (*connect.Response[v1.ListOperationsResponse], error)
 	// ListOperationsModes lists which of an account's agents have its operations: the default, and what was said at run time.
 	ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error)
+	// ListDynamicAccounts lists the accounts that were given to agents at run time, sorted by name.
+	ListDynamicAccounts(context.Context, *connect.Request[v1.ListDynamicAccountsRequest]) (*connect.Response[v1.ListDynamicAccountsResponse], error)
+	// PutDynamicAccounts stores accounts, each for itself: what is wrong with one does not keep the others. It needs an operator, or account-manager of
+	// each.
+	PutDynamicAccounts(context.Context, *connect.Request[v1.PutDynamicAccountsRequest]) (*connect.Response[v1.PutDynamicAccountsResponse], error)
+	// ChangeDynamicAccounts activates, deactivates or deletes accounts, each for itself. It needs an operator, or account-manager of each.
+	ChangeDynamicAccounts(context.Context, *connect.Request[v1.ChangeDynamicAccountsRequest]) (*connect.Response[v1.ChangeDynamicAccountsResponse], error)
+	// DisconnectAgent has an agent connect anew, whichever bridge it is at. It needs an operator.
+	DisconnectAgent(context.Context, *connect.Request[v1.DisconnectAgentRequest]) (*connect.Response[v1.DisconnectAgentResponse], error)
 	// SetOperationsMode changes that for accounts, at all bridges within seconds. It needs an operator, or account-manager of all of them.
 	SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error)
 	// IssuePluginCertificate makes a client certificate for Clouddriver's plugin, where it calls the bridge over a network (plugin.mutualTLS). It is listed
@@ -585,6 +663,30 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ListOperationsModes")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListDynamicAccountsHandler := connect.NewUnaryHandler(
+		AdminServiceListDynamicAccountsProcedure,
+		svc.ListDynamicAccounts,
+		connect.WithSchema(adminServiceMethods.ByName("ListDynamicAccounts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServicePutDynamicAccountsHandler := connect.NewUnaryHandler(
+		AdminServicePutDynamicAccountsProcedure,
+		svc.PutDynamicAccounts,
+		connect.WithSchema(adminServiceMethods.ByName("PutDynamicAccounts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceChangeDynamicAccountsHandler := connect.NewUnaryHandler(
+		AdminServiceChangeDynamicAccountsProcedure,
+		svc.ChangeDynamicAccounts,
+		connect.WithSchema(adminServiceMethods.ByName("ChangeDynamicAccounts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceDisconnectAgentHandler := connect.NewUnaryHandler(
+		AdminServiceDisconnectAgentProcedure,
+		svc.DisconnectAgent,
+		connect.WithSchema(adminServiceMethods.ByName("DisconnectAgent")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceSetOperationsModeHandler := connect.NewUnaryHandler(
 		AdminServiceSetOperationsModeProcedure,
 		svc.SetOperationsMode,
@@ -651,6 +753,14 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListOperationsHandler.ServeHTTP(w, r)
 		case AdminServiceListOperationsModesProcedure:
 			adminServiceListOperationsModesHandler.ServeHTTP(w, r)
+		case AdminServiceListDynamicAccountsProcedure:
+			adminServiceListDynamicAccountsHandler.ServeHTTP(w, r)
+		case AdminServicePutDynamicAccountsProcedure:
+			adminServicePutDynamicAccountsHandler.ServeHTTP(w, r)
+		case AdminServiceChangeDynamicAccountsProcedure:
+			adminServiceChangeDynamicAccountsHandler.ServeHTTP(w, r)
+		case AdminServiceDisconnectAgentProcedure:
+			adminServiceDisconnectAgentHandler.ServeHTTP(w, r)
 		case AdminServiceSetOperationsModeProcedure:
 			adminServiceSetOperationsModeHandler.ServeHTTP(w, r)
 		case AdminServiceIssuePluginCertificateProcedure:
@@ -736,6 +846,22 @@ func (UnimplementedAdminServiceHandler) ListOperations(context.Context, *connect
 
 func (UnimplementedAdminServiceHandler) ListOperationsModes(context.Context, *connect.Request[v1.ListOperationsModesRequest]) (*connect.Response[v1.ListOperationsModesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ListOperationsModes is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListDynamicAccounts(context.Context, *connect.Request[v1.ListDynamicAccountsRequest]) (*connect.Response[v1.ListDynamicAccountsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ListDynamicAccounts is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) PutDynamicAccounts(context.Context, *connect.Request[v1.PutDynamicAccountsRequest]) (*connect.Response[v1.PutDynamicAccountsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.PutDynamicAccounts is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ChangeDynamicAccounts(context.Context, *connect.Request[v1.ChangeDynamicAccountsRequest]) (*connect.Response[v1.ChangeDynamicAccountsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.ChangeDynamicAccounts is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) DisconnectAgent(context.Context, *connect.Request[v1.DisconnectAgentRequest]) (*connect.Response[v1.DisconnectAgentResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fairlead.admin.v1.AdminService.DisconnectAgent is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) SetOperationsMode(context.Context, *connect.Request[v1.SetOperationsModeRequest]) (*connect.Response[v1.SetOperationsModeResponse], error) {
