@@ -26,6 +26,7 @@ type Agent struct {
 	fleet   *fleet
 	reload  *reloader
 	metrics *prometheus.Registry
+	shares  bool
 }
 
 // Options of an agent.
@@ -35,6 +36,8 @@ type Options struct {
 	// Level is that of Log, as far as the configuration may change it; nil: it may not.
 	Level *slog.LevelVar
 	Log   *slog.Logger
+	// SharesProcess: other agents run in the same process, whose memory is nobody's to give back then.
+	SharesProcess bool
 }
 
 // New prepares an agent: it reads credentials and checks what can be checked without a network. An account whose credentials cannot
@@ -63,7 +66,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 		o.Log.Warn("no account is configured (kubernetes.accounts); the agent connects and serves none")
 	}
 	r := newReloader(cfg, f, o)
-	return &Agent{session: s, fleet: f, reload: r, metrics: metrics, server: newServer(cfg, s, r, metrics, o.Log)}, nil
+	return &Agent{session: s, fleet: f, reload: r, metrics: metrics, server: newServer(cfg, s, r, metrics, o.Log), shares: o.SharesProcess}, nil
 }
 
 func sessionConfig(cfg *config.Config, identity *linkv1.Agent, log *slog.Logger) (session.Config, error) {
@@ -89,8 +92,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.server.Run(ctx) })
 	g.Go(func() error { return a.fleet.run(ctx) })
 	g.Go(func() error { return a.reload.run(ctx) })
-	g.Go(func() error { memory.Keep(ctx, slog.Default()); return nil })
-	g.Go(func() error { memory.Settle(ctx); return nil })
+	if !a.shares {
+		g.Go(func() error { memory.Keep(ctx, slog.Default()); return nil })
+		g.Go(func() error { memory.Settle(ctx); return nil })
+	}
 	return g.Wait()
 }
 

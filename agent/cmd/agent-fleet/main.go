@@ -36,7 +36,7 @@ func run(ctx context.Context, files []string) error {
 		}
 		level := &slog.LevelVar{}
 		level.Set(settings.Logging.Level)
-		a, err := agent.New(settings, agent.Options{Source: source, Log: settings.Logging.Logger(os.Stderr, level)})
+		a, err := agent.New(settings, agent.Options{Source: source, SharesProcess: true, Log: settings.Logging.Logger(os.Stderr, level)})
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
