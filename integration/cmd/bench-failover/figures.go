@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -114,7 +115,7 @@ func (b *bench) takesShare(ctx context.Context, began time.Time) error {
 // database ends MariaDB for a while.
 func database(ctx context.Context, b *bench) error {
 	before := b.resident()
-	peak := before
+	peak := slices.Clone(before)
 	c, _, err := b.during(ctx, func(ctx context.Context) error {
 		if err := b.env.Stop(ctx, "mysql", 0, true); err != nil {
 			return err
