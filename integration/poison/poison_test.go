@@ -27,7 +27,13 @@ const (
 )
 
 func TestOneAccountsPoisonLeavesTheViewsOfAnotherIntact(t *testing.T) {
-	env := testenv.UpForTest(t, testenv.Options{})
+	for _, version := range testenv.Versions() {
+		t.Run(version, func(t *testing.T) { poisonsAll(t, testenv.UpForTest(t, testenv.Options{Clouddriver: version})) })
+	}
+}
+
+// poisonsAll tries each poison on one environment.
+func poisonsAll(t *testing.T, env *testenv.Env) {
 	kube, err := env.Kube(0)
 	must(t, err)
 	s := &story.Story{REST: env.REST(), Kube: kube, Account: env.Clusters[0].Account, App: app, Namespace: "shop-" + app}

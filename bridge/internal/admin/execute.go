@@ -35,11 +35,15 @@ func (s *Server) Execute(ctx context.Context, r *connect.Request[adminv1.Execute
 		return connect.NewError(connect.CodeInvalidArgument, errors.New("account: is empty"))
 	}
 	if _, known := s.o.Accounts.Get(m.GetAccount()); !known && s.o.Accounts.Complete() {
-		return connect.NewError(connect.CodeNotFound, fmt.Errorf("account %q is not known; \"fairlead accounts list\" shows those that are", m.GetAccount()))
+		err := connect.NewError(connect.CodeNotFound, fmt.Errorf("account %q is not known; \"fairlead accounts list\" shows those that are", m.GetAccount()))
+		s.audit(ctx, c, err)
+		return err
 	}
 	op, mutation, err := kubectl.Parse(m.GetArguments(), m.GetStdin())
 	if err != nil {
 		stdout, stderr, exit := kubectl.Render(op, nil, err)
+		c.detail = "a command line that is not one of Clouddriver's"
+		s.audit(ctx, c, failed(exit))
 		return out.end(stdout, stderr, exit)
 	}
 	verb, target := operations.Describe(op)
