@@ -11,7 +11,8 @@ func givenClientCertificates(p *place) {
 	team, stranger := newAuthority(p.t, "Team CA"), newAuthority(p.t, "Stranger CA")
 	dir := p.t.TempDir()
 	b := p.another(func(config map[string]any) {
-		section(config, "agents", "tls")["clientCaFile"] = write(p.t, dir, "clients.crt", team.pem())
+		tls := section(config, "agents", "tls")
+		tls["clientCaFile"], tls["clientCrlFile"] = write(p.t, dir, "clients.crt", team.pem()), write(p.t, dir, "clients.crl", team.revokes())
 		section(config, "agents")["certificates"] = []any{
 			map[string]any{"accounts": []any{"uid-*"}, "subject": []any{"UID=([a-z]){3}:[1-9]{3}:ksvc"}, "issuer": []any{"^CN=Team CA$"}},
 			map[string]any{"accounts": []any{"spiffe-*"}, "uri": []any{"spiffe://prod.example/ns/*/sa/agent"}},
@@ -41,7 +42,8 @@ func givenClientCertificates(p *place) {
 	}
 	key := ecKey(p.t)
 	text := keyText(p.t, key)
-	a := p.agentOf(b.address, shown(team.sign(key, leaf{uri: "spiffe://prod.example/ns/team/sa/agent"}), text, nil), "spiffe-a", "uid-a")
+	spiffe := team.sign(key, leaf{uri: "spiffe://prod.example/ns/team/sa/agent"})
+	a := p.agentOf(b.address, shown(spiffe, text, nil), "spiffe-a", "uid-a")
 	a.says("msg=attached account=spiffe-a", "account refused by the bridge", "uid-a")
 	for _, c := range []struct {
 		certificate []byte
@@ -57,6 +59,11 @@ func givenClientCertificates(p *place) {
 		a.says("the bridge does not accept this agent", c.says)
 		a.stop()
 	}
+	// A revocation ends the session within seconds, and opens none.
+	from := len(a.said())
+	write(p.t, dir, "clients.crl", team.revokes(spiffe))
+	a.after(from, "its CA (CN=Team CA) revoked serial number")
+	b.says("session ends: its identity is no longer valid")
 	// A bridge without rules for them says so.
 	a = p.agentOf(p.env.Bridges[0].Agents, shown(stranger.sign(key, leaf{name: uid("abc:123:ksvc")}), text, nil), "uid-z")
 	a.says("is of another CA (CN=Stranger CA) than the bridges'", "agents.tls.clientCaFile")

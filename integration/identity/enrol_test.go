@@ -42,7 +42,7 @@ func revokedElsewhere(p *place) {
 	_, err := p.admin.RevokeToken(p.t.Context(), connect.NewRequest(&adminv1.RevokeTokenRequest{Id: id}))
 	must(p.t, err)
 	a.after(from, "the enrolment token "+id+" was revoked", "fairlead token create")
-	second.says("its enrolment token is no longer valid")
+	second.says("session ends: its identity is no longer valid")
 }
 
 func oneOfTwo(p *place) {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -51,8 +52,34 @@ func joins(p *place) {
 		section(into, "clouddriver", "auth")["tokenFile"] = write(p.t, p.t.TempDir(), "token", []byte(secret.StringData.Token))
 	}, "prod-eu")
 	a.says("msg=attached account=prod-eu")
-	if file := os.Getenv("FAIRLEAD_TRANSCRIPT"); file != "" {
-		must(p.t, os.WriteFile(file, []byte(out+"\n=====\n"+a.said()), 0o600))
+	asDocumented(p, out+a.said())
+}
+
+// asDocumented compares the transcript of a first join in docs/identity.md, line by line, with what the programs said here.
+func asDocumented(p *place, said string) {
+	p.t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "identity.md"))
+	must(p.t, err)
+	_, section, _ := strings.Cut(string(page), "## A first join\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	differs := strings.NewReplacer("…", `[A-Za-z0-9_-]+`, `bridges\.example\.com:9091`, `\S+`, `spin-clouddriver-7d9f`, `\S+`)
+	id := regexp.MustCompile(`\b[0-9a-f]{12}\b`)
+	lines := 0
+	for line := range strings.Lines(section) {
+		line, is := strings.CutPrefix(strings.TrimRight(line, "\n"), "    ")
+		if !is || line == "" || line == "…" || strings.HasPrefix(line, "$ ") {
+			continue
+		}
+		lines++
+		pattern := id.ReplaceAllString(differs.Replace(regexp.QuoteMeta(line)), "[0-9a-f]{12}")
+		at := regexp.MustCompile(pattern).FindStringIndex(said)
+		if at == nil {
+			p.t.Fatalf("the documentation's line %q was not said, or not in this order; what was left:\n%s", line, said)
+		}
+		said = said[at[1]:]
+	}
+	if lines < 15 {
+		p.t.Errorf("only %d lines in the documentation", lines)
 	}
 }
 

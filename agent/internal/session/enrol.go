@@ -196,8 +196,9 @@ func (s *Session) prove(stream agentv1.AgentService_SessionClient, v shown) erro
 		return fmt.Errorf("the bridge's challenge: %w", err)
 	}
 	// By name it could be any of several bridges: the pin decides.
-	if err := proof.VerifyPinned(chain, s.cfg.Trust.Pin, "", time.Now()); err != nil {
-		return namesSkew(err, chain[0], time.Now())
+	now := s.cfg.Trust.now()
+	if err := proof.VerifyPinned(chain, s.cfg.Trust.Pin, "", now); err != nil {
+		return namesSkew(err, chain[0], now)
 	}
 	if err := proof.Verify(chain[0], proof.Challenge(v.nonce, c.GetNonce(), c.GetSession()), c.GetSignature()); err != nil {
 		return fmt.Errorf("the bridge's challenge: %w", err)

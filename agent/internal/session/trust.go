@@ -27,6 +27,15 @@ type Trust struct {
 	// Proxied: what answers is something that ends TLS with a certificate of its own, by CAFile or the system's CAs. The bridge behind it
 	// proves itself inside the stream, by the Pin.
 	Proxied bool
+	// Now is this machine's clock; nil: time.Now.
+	Now func() time.Time
+}
+
+func (t Trust) now() time.Time {
+	if t.Now == nil {
+		return time.Now()
+	}
+	return t.Now()
 }
 
 // ErrPin is returned when a bridge shows another CA than the pinned one.
@@ -53,7 +62,7 @@ func (t Trust) TLS(address string, certificate func() *tls.Certificate) (*tls.Co
 			if len(state.PeerCertificates) == 0 {
 				return errors.New("the bridge showed no certificate")
 			}
-			now := time.Now()
+			now := t.now()
 			return namesSkew(verify(state.PeerCertificates, now), state.PeerCertificates[0], now)
 		},
 	}

@@ -28,7 +28,7 @@ type authority struct {
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	a := &authority{}
 	a.certificate, a.key = sign(t, template, nil)
@@ -186,6 +186,28 @@ func TestTrustThatCannotBeIsRefusedByKeyAndWhatToDo(t *testing.T) {
 		}
 		if _, err := New(Config{Address: c.address, Trust: c.trust}, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("a session with %+v at %s: %v, want %q", c.trust, c.address, err, c.want)
+		}
+	}
+}
+
+// TestAClockThatIsOffByAnHourIsNoMatterAndOneThatIsOffByMoreIsNamed shakes hands over real TLS, with certificates as bridges make them: good from two hours
+// ago on, for thirty days.
+func TestAClockThatIsOffByAnHourIsNoMatterAndOneThatIsOffByMoreIsNamed(t *testing.T) {
+	a := newAuthority(t)
+	shown := a.leaf(t, time.Now().AddDate(0, 0, 30), true, "127.0.0.1")
+	for off, want := range map[time.Duration]string{
+		-time.Hour:            "",
+		time.Hour:             "",
+		-3 * time.Hour:        "behind the bridge's; set both by NTP",
+		31 * 24 * time.Hour:   "the bridge's certificate has expired at ",
+		-400 * 24 * time.Hour: "set both by NTP",
+	} {
+		for name, trust := range map[string]Trust{"pin": {Pin: a.pin()}, "CA": {CAFile: a.file(t)}} {
+			trust.Now = func() time.Time { return time.Now().Add(off) }
+			err := shake(t, trust, "127.0.0.1:9091", shown)
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "this machine's clock says ")) {
+				t.Errorf("a clock that is off by %s, %s: %v, want %q", off, name, err, want)
+			}
 		}
 	}
 }
