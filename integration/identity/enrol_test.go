@@ -18,6 +18,7 @@ func TestIdentityOnRealParts(t *testing.T) {
 	}{
 		{"an agent exchanges its token for a certificate, and revocation at another bridge ends its session", revokedElsewhere},
 		{"of two accounts the one that is not the agent's is refused and the other works", oneOfTwo},
+		{"an agent whose token has expired is told so", expiredToken},
 		{"a token for one agent is for that one, across its restarts, and for agents that keep their certificate alone", usedUp},
 		{"an agent comes back when its token was revoked and replaced", replacedToken},
 		{"given certificates have the accounts that the rules say", givenClientCertificates},
@@ -49,6 +50,13 @@ func oneOfTwo(p *place) {
 	_, token := p.token(0, "mine-*")
 	a := p.agentOf(p.env.Bridges[0].Agents, shows(p.t, token), "mine-a", "theirs")
 	a.says("account refused by the bridge", "does not cover account", "theirs", "msg=attached account=mine-a")
+}
+
+func expiredToken(p *place) {
+	made, err := p.admin.CreateToken(p.t.Context(), connect.NewRequest(&adminv1.CreateTokenRequest{Accounts: []string{"expired-*"}, TtlSeconds: 1}))
+	must(p.t, err)
+	a := p.agentOf(p.env.Bridges[0].Agents, shows(p.t, made.Msg.GetToken()), "expired-a")
+	a.says("the enrolment token "+made.Msg.GetId()+" has expired: make another one with", "fairlead token create")
 }
 
 func usedUp(p *place) {
