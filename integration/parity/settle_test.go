@@ -136,19 +136,7 @@ func (s *suite) shows(ctx context.Context, account string, want map[string]strin
 			continue
 		}
 		query := "SELECT id, JSON_UNQUOTE(JSON_EXTRACT(body, '$.attributes.manifest.metadata.resourceVersion')) FROM `" + table + "` WHERE agent LIKE ?" //nolint:gosec // a table's name
-		rows, err := s.db.QueryContext(ctx, query, account+"/%")
-		if err != nil {
-			return err
-		}
-		for rows.Next() {
-			var id string
-			var version sql.NullString
-			if err := rows.Scan(&id, &version); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			have[maskText(id, account)] = version.String
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		if err := s.versions(ctx, query, account, have); err != nil {
 			return err
 		}
 	}
@@ -163,6 +151,24 @@ func (s *suite) shows(ctx context.Context, account string, want map[string]strin
 		}
 	}
 	return nil
+}
+
+// versions reads ids and resource versions of an account's rows.
+func (s *suite) versions(ctx context.Context, query, account string, have map[string]string) error {
+	rows, err := s.db.QueryContext(ctx, query, account+"/%")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // Err says what went wrong
+	for rows.Next() {
+		var id string
+		var version sql.NullString
+		if err := rows.Scan(&id, &version); err != nil {
+			return err
+		}
+		have[maskText(id, account)] = version.String
+	}
+	return rows.Err()
 }
 
 // sameApplications tells whether both accounts of a pair have the same rows of applications. When an application is gone from one stock

@@ -45,7 +45,7 @@ func (r *run) patch(op *linkv1.Patch) error {
 	}
 	body, err := yaml.ToJSON(op.GetPatch())
 	if err != nil {
-		return fmt.Errorf("unable to parse %q: %v", op.GetPatch(), err)
+		return fmt.Errorf("unable to parse %q: %w", op.GetPatch(), err)
 	}
 	manager := op.GetFieldManager()
 	if manager == "" {
