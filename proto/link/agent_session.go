@@ -186,7 +186,9 @@ func (a *Agent) leaveIfDone() {
 		d.Addresses = s.draining.GetAddresses()
 		d.Reason = s.draining.GetReason()
 	}
-	if !s.open() || a.ledger.idle() && a.acknowledged() || s.draining != nil && !a.now.Before(s.leaveAt) {
+	// An operation may be on its way that was sent before the goodbye was read: the bridge says when none is.
+	gone := s.draining != nil && a.ledger.idle() && a.acknowledged()
+	if !s.open() || gone || s.draining != nil && !a.now.Before(s.leaveAt) {
 		s.goodbye = true
 		a.end(d)
 	}
