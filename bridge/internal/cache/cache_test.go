@@ -192,6 +192,7 @@ func TestCacheOnARealServer(t *testing.T) {
 		"an account's groups are found":                                            types,
 		"writes on killed connections are tried again":                             kills,
 		"writes that lose a deadlock are tried again":                              deadlocks,
+		"a database at 300 ms gets larger batches, and lets an attach through":     farAway,
 		"stock accounts write and evict beside ours, and nobody's statement fails": stockBeside,
 		"whatever the server says while it fails over, writes come through":        failover,
 		"connections to a server that became read-only are dropped":                readOnly,
