@@ -52,7 +52,7 @@ plugin: bin/testenv
 check: bin/testenv ## format, generated code, lint, unit tests without the race detector
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go' | grep -v ^proto/gen/)); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
-	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH"; proto/generate --check; golangci-lint run ./...; cd integration/install && golangci-lint run ./...
+	@tools=$$(bin/testenv tools); PATH="$$tools:$$PATH"; proto/generate --check; golangci-lint run ./...; (cd integration/install && golangci-lint run ./...); cd integration/operate && golangci-lint run ./...
 	go test $(unit)
 
 .PHONY: test
@@ -74,6 +74,7 @@ test: bin/testenv bin/testsummary ## everything: unit tests with the race detect
 	@echo "== suites on real parts"
 	@go test -json -count=1 -p 1 -timeout 60m ./integration/... | bin/testsummary read $(report) || true
 	@go -C integration/install test -json -count=1 -timeout 30m ./... | bin/testsummary read $(report) || true
+	@go -C integration/operate test -json -count=1 ./... | bin/testsummary read $(report) || true
 	@echo "== an install path in containers"
 	@{ integration/install/with-docker integration/install/run -env=container -json -run 'TestMainJobOnEachInstallPathInEachMode/spinnaker-kustomize' || \
 	  [ $$? != 125 ] || echo "== not in containers: the install paths ran as processes only" >&2; } | bin/testsummary read $(report) || true
