@@ -33,6 +33,9 @@ var changes = map[string]struct {
 	"IssuePluginCertificate": {`{"csr":"eA=="}`, "plugin.certificate", "", "csr: is not a certificate request"},
 	"GetSupport":             {`{}`, "", "", ""},
 	"SetLogLevel":            {`{"level":"info"}`, "", "", "ok"},
+	"PutDynamicAccounts":     {`{"definitions":["{\"name\":\"given\",\"kubeconfigContents\":\"x\"}"]}`, "dynamic.put", "given", ""},
+	"ChangeDynamicAccounts":  {`{"names":["gone"],"change":"activate"}`, "dynamic.change", "gone", ""},
+	"DisconnectAgent":        {`{"agent":"gone"}`, "agent.disconnect", "gone", ""},
 }
 
 // TestEachChangeIsInTheTrailDoneOrRefused makes every call that changes something as an operator and as a viewer.

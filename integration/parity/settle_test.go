@@ -124,12 +124,12 @@ func (p pair) rows(all state, custom map[cats.Type]bool) map[string]string {
 	return want
 }
 
-// shows tells whether an account has these rows, and if strict, no others.
-func (s *suite) shows(ctx context.Context, account string, want map[string]string, strict bool) error {
+// versionsOf reads the ids of an account's rows, ACCOUNT in the account's place, with the resource version in each.
+func (s *suite) versionsOf(ctx context.Context, account string) (map[string]string, error) {
 	have := map[string]string{}
 	tables, err := s.tables(ctx, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, table := range tables {
 		if strings.HasSuffix(table, "_applications") || strings.HasSuffix(table, "_clusters") {
@@ -137,8 +137,17 @@ func (s *suite) shows(ctx context.Context, account string, want map[string]strin
 		}
 		query := "SELECT id, JSON_UNQUOTE(JSON_EXTRACT(body, '$.attributes.manifest.metadata.resourceVersion')) FROM `" + table + "` WHERE agent LIKE ?" //nolint:gosec // a table's name
 		if err := s.versions(ctx, query, account, have); err != nil {
-			return err
+			return nil, err
 		}
+	}
+	return have, nil
+}
+
+// shows tells whether an account has these rows, and if strict, no others.
+func (s *suite) shows(ctx context.Context, account string, want map[string]string, strict bool) error {
+	have, err := s.versionsOf(ctx, account)
+	if err != nil {
+		return err
 	}
 	for id, version := range want {
 		if have[id] != version {
