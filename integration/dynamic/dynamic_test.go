@@ -2,6 +2,8 @@ package dynamic
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -118,6 +120,38 @@ func TestAccountsAreGivenToAgentsAtRunTime(t *testing.T) {
 		if code, _ := s.call(0, http.MethodGet, "/v1/accounts/two-b", nil); code != http.StatusNotFound {
 			t.Errorf("still there: %d", code)
 		}
+	})
+	t.Run("a hundred accounts in one call", func(t *testing.T) {
+		ctx := within(t, 3*time.Minute)
+		var batch []map[string]any
+		for n := range 100 {
+			batch = append(batch, definition(fmt.Sprintf("two-batch-%02d", n), map[string]any{"zoneId": "two", "kinds": []string{"configMap"}}))
+		}
+		// Its bridge has just started again.
+		must(t, testenv.Wait(ctx, func(context.Context) error {
+			if _, text := s.call(0, http.MethodGet, "/armory/agents", nil); !strings.Contains(text, `"zoneId":"two"`) {
+				return errors.New(text)
+			}
+			return nil
+		}))
+		began := time.Now()
+		code, text := s.call(0, http.MethodPost, "/v1/accounts?activate=true&wait=2m", batch)
+		if code != http.StatusOK || strings.Count(text, `"ACTIVE"`) != 100 {
+			t.Fatalf("%d, %d active: %.300s", code, strings.Count(text, `"ACTIVE"`), text)
+		}
+		t.Logf("100 accounts served after %s", time.Since(began).Round(time.Millisecond))
+		must(t, testenv.Wait(ctx, func(ctx context.Context) error { return s.namespaces(ctx, 1, "two-batch-99") }))
+		var names []string
+		for _, d := range batch {
+			names = append(names, d["name"].(string))
+		}
+		if code, text := s.call(1, http.MethodDelete, "/armory/accounts", names); code != http.StatusAccepted {
+			t.Errorf("%d %s", code, text)
+		}
+		for _, name := range names {
+			s.until(ctx, 0, name, "gone", in(""))
+		}
+		t.Logf("and gone after %s", time.Since(began).Round(time.Millisecond))
 	})
 	t.Run("no kubeconfig is in a log or in plaintext in the database", func(t *testing.T) {
 		_, token := otherToken(t, secret, "")

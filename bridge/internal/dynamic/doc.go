@@ -1,5 +1,5 @@
-// Package dynamic is accounts that are given to agents at run time: by the API, the command line, Clouddriver's own account management, or a
-// scan of what it has stored.
+// Package dynamic is accounts that are given to agents at run time: by the API or the command line, one of whose
+// calls copies what Clouddriver has stored.
 //
 // An account is a row of fairlead_dynamic. What may happen to it is one table (table.go), which Step applies: pure, without clock or
 // database. Next says what is to happen to an account, given what is known of agents and of the registry: pure as well. Service is the shell:

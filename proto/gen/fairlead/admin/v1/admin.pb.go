@@ -3527,7 +3527,7 @@ type DynamicAccount struct {
 	Definition string `protobuf:"bytes,8,opt,name=definition,proto3" json:"definition,omitempty"`
 	Revision   uint64 `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
 	Failures   uint32 `protobuf:"varint,10,opt,name=failures,proto3" json:"failures,omitempty"`
-	// "api", "armory", "scan", "credentials", "migration".
+	// By which API it came: "api", "armory".
 	Source  string                 `protobuf:"bytes,11,opt,name=source,proto3" json:"source,omitempty"`
 	Created *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=created,proto3" json:"created,omitempty"`
 	// When the state was reached.
