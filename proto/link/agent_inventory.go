@@ -301,9 +301,19 @@ func (acc *agentAccount) acknowledge(a *Agent, seq uint64) {
 	a.leaveIfDone()
 }
 
+// askedBy finds the group whose digest a step was, while its verdict is awaited.
+func (acc *agentAccount) askedBy(seq uint64) *group {
+	for _, g := range acc.order {
+		if g.stage == asked && g.askedSeq == seq {
+			return g
+		}
+	}
+	return nil
+}
+
 func (acc *agentAccount) verdict(a *Agent, v *linkv1.Verdict) {
-	g := acc.groups[groupOf(v.GetGroup())]
-	if g == nil || g.stage != asked || g.askedSeq != v.GetSeq() {
+	g := acc.askedBy(v.GetSeq())
+	if g == nil {
 		return
 	}
 	note := Note{Account: acc.name, Epoch: acc.epoch, Group: g.message}

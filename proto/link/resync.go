@@ -77,7 +77,7 @@ func (b *Bridge) compare(acc *bridgeAccount, d *linkv1.Digest, r DigestResult) {
 			note.What = NoteAgreed
 		}
 		*c = comparison{agreed: true}
-		verdict.Equal = true
+		verdict.Equal, verdict.Group = true, nil // most digests get this answer; the agent knows what it asked
 	case c.differsStill(result):
 		b.release(c)
 		b.checked(acc, c, d.GetGroup(), "gave up")

@@ -265,7 +265,7 @@ func inventoryDownText(f *linkv1.InventoryDown) string {
 	case *linkv1.InventoryDown_Verdict:
 		word := "differs"
 		if f.Verdict.GetEqual() {
-			word = "equal"
+			return fmt.Sprintf("%d equal", f.Verdict.GetSeq())
 		} else if f.Verdict.GetGiveUp() {
 			word = "gave up"
 		}

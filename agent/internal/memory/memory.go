@@ -17,8 +17,8 @@ import (
 const (
 	// afterStart is when what only a start needs is over: reading the configuration, connecting, discovery.
 	afterStart = 5 * time.Second
-	// interval is how long pages stay that an operation needed once.
-	interval = time.Minute
+	// interval is how long pages stay that something needed once: looking costs milliseconds, and to touch a page again a microsecond.
+	interval = 15 * time.Second
 )
 
 // Keep gives back pages of the program's file from time to time, until ctx ends.

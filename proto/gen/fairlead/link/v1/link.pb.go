@@ -3544,7 +3544,8 @@ type Verdict struct {
 	Account string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The Digest's.
-	Seq   uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	Seq uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Absent if equal: the agent knows what it asked.
 	Group *Group `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
 	Equal bool   `protobuf:"varint,5,opt,name=equal,proto3" json:"equal,omitempty"`
 	// Not equal, and compared without success too often: the agent reports and waits before it asks again.
