@@ -65,8 +65,6 @@ test: bin/testenv bin/testsummary ## everything: unit tests with the race detect
 	  echo '{"Name":"generated code (make generate)","Outcome":"fail","Count":1}' >>$(report)
 	@echo "== unit tests, with the race detector"
 	@go test -race -json $(fresh) -timeout 20m $(unit) | bin/testsummary read $(report) || true
-	@# What is about time, without it.
-	@go test -json -count=1 -timeout 5m -run TestAccountsThatFareBadlyHurtNobodyElse ./agent | bin/testsummary read $(report) || true
 	@echo "== the plugin"
 	@rm -rf plugin-descriptor/target/surefire-reports
 	@failed=; $(maven) verify || failed=1; \

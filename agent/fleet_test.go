@@ -46,7 +46,7 @@ type place struct {
 }
 
 // patience bounds waits that end by a condition.
-const patience = time.Minute
+const patience = 30 * time.Second
 
 func newPlace(t *testing.T) *place {
 	t.Helper()

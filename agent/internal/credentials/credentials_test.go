@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -237,6 +238,41 @@ func TestAFileIsReadAgainWhenItOrWhatItNamesChanges(t *testing.T) {
 	}
 	if _, problem := k.Current(); problem != "" {
 		t.Error(problem)
+	}
+}
+
+// A rotation between two reads of the file must not leave the former credentials under the mark of the later ones: it would never be noticed.
+func TestWhatWasReadOfAFileIsWhatItsMarkIsOf(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "kubeconfig") // each read takes what was written, and no file can change between two of them
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := New("a", Spec{File: pipe}, Options{})
+	for _, token := range []string{"first", "rotated"} {
+		content := kubeconfig(t, "https://api", &clientcmdapi.AuthInfo{Token: token})
+		written := make(chan error, 1)
+		go func() { written <- os.WriteFile(pipe, content, 0o600) }()
+		looked := make(chan bool, 1)
+		go func() {
+			_, other := k.Look(t.Context())
+			looked <- other
+		}()
+		select {
+		case other := <-looked:
+			if access, problem := k.Current(); !other || problem != "" || access.Config.BearerToken != token {
+				t.Errorf("%s: %v %q", token, other, problem)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the file is read twice")
+			// Whoever waits for a writer is let go.
+			if err := os.WriteFile(pipe, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			<-looked
+		}
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

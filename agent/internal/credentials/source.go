@@ -119,7 +119,9 @@ func (s *source) load(ctx context.Context) (*Access, []string, error) {
 	if err != nil {
 		return nil, files, err
 	}
-	access.Stamp, err = stampFiles(files)
+	// Of what was read, not of the file again: it may be another one by now, which would pass for known when it is read. What it names is read by
+	// client-go, later.
+	access.Stamp, err = stampFiles(named, content)
 	return access, files, err
 }
 
@@ -157,8 +159,7 @@ func stamp(contents ...[]byte) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-func stampFiles(files []string) (string, error) {
-	var contents [][]byte
+func stampFiles(files []string, contents ...[]byte) (string, error) {
 	for _, f := range files {
 		if f == "" {
 			continue
