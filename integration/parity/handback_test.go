@@ -33,6 +33,8 @@ func handBack(t *testing.T, s *suite) {
 	if rows, err := s.rowsOf(ctx, moved+"/%[1/1]"); err != nil || len(rows) > 0 {
 		t.Errorf("rows and links of ours after the release: %v %v", rows, err)
 	}
+	then, _, err := s.state(ctx)
+	must(t, err)
 	s.awaitOwner(ctx, t, "Clouddriver's", s.stockPolls)
 	// Its first cycle is complete: nobody asked for a second one.
 	if rows, err := s.rowsOf(ctx, moved+"/%[1/1]"); err != nil || len(rows) > 0 {
@@ -43,10 +45,11 @@ func handBack(t *testing.T, s *suite) {
 	want := s.pairs[0].rows(all, custom)
 	have, err := s.versionsOf(ctx, moved)
 	must(t, err)
-	// An object may have changed since the cycle read it; none may be missing, and none be left that is gone.
-	for id := range want {
-		if _, there := have[id]; !there {
-			t.Errorf("after Clouddriver's first cycle the rows lack %s", id)
+	// None is missing, none is left that is gone, and each is as it was before the cycle or as it is after it.
+	before := s.pairs[0].rows(then, custom)
+	for id, version := range want {
+		if have[id] != version && (have[id] == "" || have[id] != before[id]) {
+			t.Errorf("after Clouddriver's first cycle %s is at version %q in the rows; in the cluster it was at %q before and is at %q", id, have[id], before[id], version)
 		}
 	}
 	for id := range have {
