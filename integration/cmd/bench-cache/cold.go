@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	"github.com/fairlead/fairlead/testenv/fakekube"
 )
 
@@ -64,14 +65,14 @@ func cold(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	l := line{What: fmt.Sprintf("%d objects cold over %d accounts: %d rows and %d links", p.objects(), b.coldAccounts, rows, links), Value: took.Seconds(), Unit: "s", Beside: raw.Seconds(), Wanted: "≤ 2× raw upserts"}
-	l.Met = most(l.Value, 2*l.Beside)
-	b.note(l)
-	b.note(line{What: "objects a second", Value: float64(p.objects()) / took.Seconds(), Unit: "/s"})
+	l := figure.Line{What: fmt.Sprintf("%d objects cold over %d accounts: %d rows and %d links", p.objects(), b.coldAccounts, rows, links), Value: took.Seconds(), Unit: "s", Beside: raw.Seconds(), Wanted: "≤ 2× raw upserts"}
+	l.Met = figure.AtMost(l.Value, 2*l.Beside)
+	b.Note(l)
+	b.Note(figure.Line{What: "objects a second", Value: float64(p.objects()) / took.Seconds(), Unit: "/s"})
 	for i, name := range []string{"agent", "bridge", "MariaDB"} {
-		b.note(line{What: "processor time of the " + name + ", of that", Value: after[i] - before[i], Unit: "s"})
+		b.Note(figure.Line{What: "processor time of the " + name + ", of that", Value: after[i] - before[i], Unit: "s"})
 	}
-	b.note(line{What: "sent meanwhile", Value: float64(p.wire.bytes()-sent) / mebibyte, Unit: "MiB"})
+	b.Note(figure.Line{What: "sent meanwhile", Value: float64(p.wire.bytes()-sent) / mebibyte, Unit: "MiB"})
 	for _, part := range []string{"agent", "bridge"} {
 		if err := restart(ctx, b, p, part); err != nil {
 			return err
@@ -119,12 +120,12 @@ func restart(ctx context.Context, b *bench, p *place, part string) error {
 		return err
 	}
 	written := float64(afterBodies - bodies + afterLinks - links)
-	b.note(line{What: part + " restarts: rows written in cats_v1_*", Value: written, Unit: "rows", Wanted: "0", Met: most(written, 0)})
+	b.Note(figure.Line{What: part + " restarts: rows written in cats_v1_*", Value: written, Unit: "rows", Wanted: "0", Met: figure.AtMost(written, 0)})
 	limit := float64(1024 + p.objects())
-	b.note(line{What: part + " restarts: bytes between agent and bridge, both ways, TLS included", Value: float64(bytes), Unit: "B",
-		Wanted: fmt.Sprintf("≤ 1 KiB + 1 B for each of %d objects", p.objects()), Met: most(float64(bytes), limit)})
-	b.note(line{What: fmt.Sprintf("… of them for heartbeats and checks of applications, by what passed in %s afterwards", afterwards), Value: float64(idle) * took.Seconds() / afterwards.Seconds(), Unit: "B"})
-	b.note(line{What: part + " restarts: until " + what, Value: took.Seconds(), Unit: "s"})
+	b.Note(figure.Line{What: part + " restarts: bytes between agent and bridge, both ways, TLS included", Value: float64(bytes), Unit: "B",
+		Wanted: fmt.Sprintf("≤ 1 KiB + 1 B for each of %d objects", p.objects()), Met: figure.AtMost(float64(bytes), limit)})
+	b.Note(figure.Line{What: fmt.Sprintf("… of them for heartbeats and checks of applications, by what passed in %s afterwards", afterwards), Value: float64(idle) * took.Seconds() / afterwards.Seconds(), Unit: "B"})
+	b.Note(figure.Line{What: part + " restarts: until " + what, Value: took.Seconds(), Unit: "s"})
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	"github.com/fairlead/fairlead/testenv/fakekube"
 )
 
@@ -33,12 +34,12 @@ func fresh(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	what := fmt.Sprintf("%.0f events/s over %d accounts", b.rate, b.freshAccounts)
-	b.note(line{What: what + ", watch event to acknowledged commit: p50", Value: 1000 * at.quantile(0.5), Unit: "ms", Wanted: "≤ 250 ms", Met: most(at.quantile(0.5), 0.25)})
-	b.note(line{What: what + ", watch event to acknowledged commit: p99", Value: 1000 * at.quantile(0.99), Unit: "ms", Wanted: "≤ 1 s", Met: most(at.quantile(0.99), 1)})
-	b.note(line{What: what + ": commits that were measured", Value: at.count(), Unit: "events"})
+	b.Note(figure.Line{What: what + ", watch event to acknowledged commit: p50", Value: 1000 * at.quantile(0.5), Unit: "ms", Wanted: "≤ 250 ms", Met: figure.AtMost(at.quantile(0.5), 0.25)})
+	b.Note(figure.Line{What: what + ", watch event to acknowledged commit: p99", Value: 1000 * at.quantile(0.99), Unit: "ms", Wanted: "≤ 1 s", Met: figure.AtMost(at.quantile(0.99), 1)})
+	b.Note(figure.Line{What: what + ": commits that were measured", Value: at.count(), Unit: "events"})
 	if len(shown) > 0 {
-		b.note(line{What: fmt.Sprintf("a change by REST meanwhile, of %d: p50", len(shown)), Value: 1000 * percentile(shown, 0.5), Unit: "ms"})
-		b.note(line{What: "a change by REST meanwhile: slowest", Value: 1000 * percentile(shown, 1), Unit: "ms"})
+		b.Note(figure.Line{What: fmt.Sprintf("a change by REST meanwhile, of %d: p50", len(shown)), Value: 1000 * percentile(shown, 0.5), Unit: "ms"})
+		b.Note(figure.Line{What: "a change by REST meanwhile: slowest", Value: 1000 * percentile(shown, 1), Unit: "ms"})
 	}
 	return p.ramp(ctx, applications)
 }
@@ -52,7 +53,7 @@ func (p *place) ramp(ctx context.Context, applications []*fakekube.Application) 
 		if err != nil {
 			return err
 		}
-		b.note(line{What: fmt.Sprintf("%.0f events/s: p99", rate), Value: 1000 * h.quantile(0.99), Unit: "ms"})
+		b.Note(figure.Line{What: fmt.Sprintf("%.0f events/s: p99", rate), Value: 1000 * h.quantile(0.99), Unit: "ms"})
 		if h.quantile(0.99) > 1 {
 			break
 		}
@@ -61,13 +62,13 @@ func (p *place) ramp(ctx context.Context, applications []*fakekube.Application) 
 	if best == 0 {
 		best = b.rate
 	}
-	b.note(line{What: "highest rate tried that keeps p99 within 1 s, fleet, agent, bridge and MariaDB on one machine", Value: best, Unit: "events/s"})
+	b.Note(figure.Line{What: "highest rate tried that keeps p99 within 1 s, fleet, agent, bridge and MariaDB on one machine", Value: best, Unit: "events/s"})
 	return nil
 }
 
 // churn keeps a rate for a while and returns what the agent measured of it; with a probe, how long its changes took to show by REST too.
 func (p *place) churn(ctx context.Context, applications []*fakekube.Application, rate float64, probe *fakekube.Application) (h histogram, shown []float64, err error) {
-	p.bench.tell("%.0f events/s for %s", rate, p.bench.steps)
+	p.bench.Tell("%.0f events/s for %s", rate, p.bench.steps)
 	before, err := scrape(ctx, p.agentMetrics, commitSeconds)
 	if err != nil {
 		return nil, nil, err
@@ -92,7 +93,7 @@ func (p *place) churn(ctx context.Context, applications []*fakekube.Application,
 		return nil, nil, err
 	}
 	seconds := p.bench.steps.Seconds()
-	p.bench.tell("%d changes made; processor: agent %.0f %%, bridge %.0f %%, MariaDB %.0f %% of a core", made,
+	p.bench.Tell("%d changes made; processor: agent %.0f %%, bridge %.0f %%, MariaDB %.0f %% of a core", made,
 		100*(processor(p.env.Agents[0].PID)-used[0])/seconds, 100*(processor(p.env.Bridges[0].PID)-used[1])/seconds, 100*(processor(p.env.MySQL.PID)-used[2])/seconds)
 	// What waits is measured when it commits.
 	if err := sleep(ctx, 3*time.Second); err != nil {

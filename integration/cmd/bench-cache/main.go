@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -91,21 +90,19 @@ func measure(ctx context.Context, b *bench, run string) error {
 		if !wanted.MatchString(f.name) {
 			continue
 		}
-		b.figure = f.name
-		b.tell("%s", f.what)
+		b.Figure = f.name
+		b.Tell("%s", f.what)
 		began := time.Now()
 		if err := f.run(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
-		b.tell("done after %s", time.Since(began).Round(time.Second))
+		b.Tell("done after %s", time.Since(began).Round(time.Second))
 		if !b.json {
-			b.table(f.what)
+			b.Table(f.what)
 		}
 	}
 	if b.json {
-		encoder := json.NewEncoder(os.Stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(b.lines)
+		return b.JSON(os.Stdout)
 	}
 	return nil
 }

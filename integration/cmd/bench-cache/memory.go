@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	"github.com/fairlead/fairlead/testenv/fakekube"
 )
 
@@ -22,8 +23,8 @@ func memory(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.note(line{What: "one account of an empty cluster", Value: empty, Unit: "MiB", Wanted: "≤ 40 MiB", Met: most(empty, emptyLimit)})
-	b.note(line{What: "… at its peak, which is its start", Value: start, Unit: "MiB"})
+	b.Note(figure.Line{What: "one account of an empty cluster", Value: empty, Unit: "MiB", Wanted: "≤ 40 MiB", Met: figure.AtMost(empty, emptyLimit)})
+	b.Note(figure.Line{What: "… at its peak, which is its start", Value: start, Unit: "MiB"})
 	for shape := range strings.SplitSeq(b.memory, ",") {
 		var accounts, objects int
 		if _, err := fmt.Sscanf(shape, "%dx%d", &accounts, &objects); err != nil {
@@ -33,15 +34,15 @@ func memory(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		more := line{What: fmt.Sprintf("%d × %d objects of 4 KiB: more than empty", accounts, objects), Value: steady - empty, Unit: "MiB"}
+		more := figure.Line{What: fmt.Sprintf("%d × %d objects of 4 KiB: more than empty", accounts, objects), Value: steady - empty, Unit: "MiB"}
 		switch accounts * objects {
 		case 10_000:
-			more.Wanted, more.Met = "≤ 16 MiB", most(more.Value, smallLimit)
+			more.Wanted, more.Met = "≤ 16 MiB", figure.AtMost(more.Value, smallLimit)
 		case 100_000:
-			more.Wanted, more.Met = "≤ 96 MiB", most(more.Value, largeLimit)
+			more.Wanted, more.Met = "≤ 96 MiB", figure.AtMost(more.Value, largeLimit)
 		}
-		b.note(more)
-		b.note(line{What: "… peak of listing, beside what stays", Value: listing, Unit: "MiB", Beside: steady, Wanted: "≤ 1.5×", Met: most(listing, 1.5*steady)})
+		b.Note(more)
+		b.Note(figure.Line{What: "… peak of listing, beside what stays", Value: listing, Unit: "MiB", Beside: steady, Wanted: "≤ 1.5×", Met: figure.AtMost(listing, 1.5*steady)})
 	}
 	return nil
 }
@@ -79,7 +80,7 @@ func (b *bench) agentMemory(ctx context.Context, accounts, objects int) (steady,
 	if err := p.awaitLive(ctx); err != nil {
 		return 0, 0, err
 	}
-	b.tell("everything is written; the agent is left alone for %s", b.settle)
+	b.Tell("everything is written; the agent is left alone for %s", b.settle)
 	if err := sleep(ctx, b.settle); err != nil {
 		return 0, 0, err
 	}

@@ -81,7 +81,7 @@ func (p *place) open(ctx context.Context, accounts int, clouddriver string, fill
 		}
 		declared = append(declared, map[string]any{"name": c.Name, "kubeconfigFile": file})
 	}
-	p.bench.tell("%d accounts with %d objects; bridge, agent and MariaDB start", accounts, p.objects())
+	p.bench.Tell("%d accounts with %d objects; bridge, agent and MariaDB start", accounts, p.objects())
 	p.env, err = testenv.Up(ctx, testenv.Options{
 		Dir: filepath.Join(dir, "env"), Clouddriver: clouddriver, WithoutCluster: true, DiesWithParent: true, Java: p.bench.java,
 		ConfigureAgent: func(config map[string]any) {
@@ -169,7 +169,7 @@ func (p *place) await(ctx context.Context, what string, is func(*adminv1.Account
 			return nil
 		}
 		if time.Since(said) > 10*time.Second {
-			p.bench.tell("%d of %d accounts are connected, %d %s", present, len(p.clusters), so, what)
+			p.bench.Tell("%d of %d accounts are connected, %d %s", present, len(p.clusters), so, what)
 			said = time.Now()
 		}
 		if sleep(ctx, 50*time.Millisecond) != nil {

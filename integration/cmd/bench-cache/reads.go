@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	"github.com/fairlead/fairlead/testenv"
 	"github.com/fairlead/fairlead/testenv/fakekube"
 )
@@ -38,7 +39,7 @@ func javaOfReads() []string { return []string{"-Xmx3g", "-XX:TieredStopAtLevel=4
 // stopped, so that nothing heals them.
 func reads(ctx context.Context, b *bench) (err error) {
 	if b.clouddriver == testenv.NoClouddriver {
-		b.tell("left out: there is no Clouddriver")
+		b.Tell("left out: there is no Clouddriver")
 		return nil
 	}
 	each := max(b.readGroups/b.readAccounts, 1)
@@ -64,7 +65,7 @@ func reads(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	b.tell("the rows become stock's")
+	b.Tell("the rows become stock's")
 	links, err := p.toStock(ctx)
 	if err != nil {
 		return err
@@ -73,12 +74,12 @@ func reads(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	b.note(line{What: fmt.Sprintf("%d server groups over %d accounts: links that became inline relationships", each*b.readAccounts, b.readAccounts), Value: float64(links), Unit: "links"})
+	b.Note(figure.Line{What: fmt.Sprintf("%d server groups over %d accounts: links that became inline relationships", each*b.readAccounts, b.readAccounts), Value: float64(links), Unit: "links"})
 	for _, view := range views() {
-		l := line{What: fmt.Sprintf("%s, %d times: p95 beside stock's rows", view, len(ours[view])), Value: 1000 * percentile(ours[view], 0.95), Unit: "ms", Beside: 1000 * percentile(stock[view], 0.95), Wanted: "≤ 1.25×"}
-		l.Met = most(l.Value, 1.25*l.Beside)
-		b.note(l)
-		b.note(line{What: view + ": p50", Value: 1000 * percentile(ours[view], 0.5), Unit: "ms", Beside: 1000 * percentile(stock[view], 0.5)})
+		l := figure.Line{What: fmt.Sprintf("%s, %d times: p95 beside stock's rows", view, len(ours[view])), Value: 1000 * percentile(ours[view], 0.95), Unit: "ms", Beside: 1000 * percentile(stock[view], 0.95), Wanted: "≤ 1.25×"}
+		l.Met = figure.AtMost(l.Value, 1.25*l.Beside)
+		b.Note(l)
+		b.Note(figure.Line{What: view + ": p50", Value: 1000 * percentile(ours[view], 0.5), Unit: "ms", Beside: 1000 * percentile(stock[view], 0.5)})
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func (p *place) read(ctx context.Context, rounds int, lasts time.Duration) (map[
 			break
 		}
 		if time.Since(said) > 10*time.Second {
-			p.bench.tell("%d of %d rounds", round, rounds)
+			p.bench.Tell("%d of %d rounds", round, rounds)
 			said = time.Now()
 		}
 		for _, view := range views() {

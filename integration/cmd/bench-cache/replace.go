@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	"github.com/fairlead/fairlead/testenv/fakekube"
 )
 
@@ -34,8 +35,8 @@ func replace(ctx context.Context, b *bench) (err error) {
 			return err
 		}
 		what := fmt.Sprintf("a pod of %d replaced", sets[i])
-		b.note(line{What: what + ": bodies written or deleted", Value: float64(written[0]), Unit: "rows", Wanted: "2", Met: most(float64(written[0]), 2)})
-		b.note(line{What: what + ": links written or deleted", Value: float64(written[1]), Unit: "rows", Wanted: "2", Met: most(float64(written[1]), 2)})
+		b.Note(figure.Line{What: what + ": bodies written or deleted", Value: float64(written[0]), Unit: "rows", Wanted: "2", Met: figure.AtMost(float64(written[0]), 2)})
+		b.Note(figure.Line{What: what + ": links written or deleted", Value: float64(written[1]), Unit: "rows", Wanted: "2", Met: figure.AtMost(float64(written[1]), 2)})
 		const changes = 5
 		written, err = p.written(ctx, func() error {
 			for range changes {
@@ -49,7 +50,7 @@ func replace(ctx context.Context, b *bench) (err error) {
 		if err != nil {
 			return err
 		}
-		b.note(line{What: fmt.Sprintf("… and %d times another status, a second apart: rows written", changes), Value: float64(written[0] + written[1]), Unit: "rows", Wanted: fmt.Sprint(changes), Met: most(float64(written[0]+written[1]), changes)})
+		b.Note(figure.Line{What: fmt.Sprintf("… and %d times another status, a second apart: rows written", changes), Value: float64(written[0] + written[1]), Unit: "rows", Wanted: fmt.Sprint(changes), Met: figure.AtMost(float64(written[0]+written[1]), changes)})
 	}
 	return nil
 }

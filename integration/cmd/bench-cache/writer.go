@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"github.com/fairlead/fairlead/integration/figure"
 )
 
 // writerBench is the benchmark of the bridge's writer: new and changed rows, by four workers and as raw upserts by four connections.
@@ -34,11 +36,11 @@ func writer(ctx context.Context, b *bench) error {
 		if ours["rows/s"] == 0 || raw["rows/s"] == 0 {
 			return fmt.Errorf("the benchmark has no rates of %s rows:\n%s", kind, output.String())
 		}
-		l := line{What: kind + " bodies of 5 kB with a link each", Value: ours["rows/s"], Unit: "rows/s", Beside: raw["rows/s"], Wanted: "≥ 0.8× raw, ≥ 3000 rows/s"}
-		l.Met = least(l.Value, max(0.8*l.Beside, 3000))
-		b.note(l)
-		b.note(line{What: "… MariaDB's processor time for a row and its link", Value: ours["server-µs/row"], Unit: "µs", Beside: raw["server-µs/row"]})
-		b.note(line{What: "… the writer's processor time for them", Value: ours["bridge-µs/row"], Unit: "µs", Beside: raw["bridge-µs/row"]})
+		l := figure.Line{What: kind + " bodies of 5 kB with a link each", Value: ours["rows/s"], Unit: "rows/s", Beside: raw["rows/s"], Wanted: "≥ 0.8× raw, ≥ 3000 rows/s"}
+		l.Met = figure.AtLeast(l.Value, max(0.8*l.Beside, 3000))
+		b.Note(l)
+		b.Note(figure.Line{What: "… MariaDB's processor time for a row and its link", Value: ours["server-µs/row"], Unit: "µs", Beside: raw["server-µs/row"]})
+		b.Note(figure.Line{What: "… the writer's processor time for them", Value: ours["bridge-µs/row"], Unit: "µs", Beside: raw["bridge-µs/row"]})
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	clouddriverv1 "github.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1"
 	"github.com/fairlead/fairlead/proto/gen/fairlead/clouddriver/v1/clouddriverv1connect"
 )
@@ -51,7 +52,7 @@ func (b *bench) call(ctx context.Context, bridges ...int) (result calls) {
 					result.unknown++
 				}
 				if err == nil && code != 0 {
-					b.tell("bridge %d, %s, after %s: %s (%v)", bridges[caller%len(bridges)], account, time.Since(began).Round(time.Millisecond), strings.TrimSpace(text), err)
+					b.Tell("bridge %d, %s, after %s: %s (%v)", bridges[caller%len(bridges)], account, time.Since(began).Round(time.Millisecond), strings.TrimSpace(text), err)
 				}
 				mu.Unlock()
 				_ = sleep(ctx, b.callers)
@@ -70,8 +71,8 @@ func (b *bench) call(ctx context.Context, bridges ...int) (result calls) {
 }
 
 func (b *bench) noteCalls(c calls) {
-	b.note(line{What: fmt.Sprintf("operations meanwhile: %d done, %d not begun, %d of which nobody knows; the slowest", c.done, c.nothing, c.unknown), Value: c.slowest.Seconds(), Unit: "s"})
-	b.note(line{What: "… of which it was told something else than what happened", Value: float64(c.lies), Wanted: "0", Met: most(float64(c.lies), 0)})
+	b.Note(figure.Line{What: fmt.Sprintf("operations meanwhile: %d done, %d not begun, %d of which nobody knows; the slowest", c.done, c.nothing, c.unknown), Value: c.slowest.Seconds(), Unit: "s"})
+	b.Note(figure.Line{What: "… of which it was told something else than what happened", Value: float64(c.lies), Wanted: "0", Met: figure.AtMost(float64(c.lies), 0)})
 }
 
 // kubectl runs a command as Clouddriver's plugin does.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	"github.com/fairlead/fairlead/testenv/fakekube"
 )
 
@@ -74,14 +75,14 @@ func kill(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.note(line{What: fmt.Sprintf("%d agents, %d of them at the bridge that is killed: 99 %% are connected", before, before-elsewhere), Value: most99.Seconds(), Unit: "s", Wanted: "≤ 20 s", Met: most(most99.Seconds(), 20)})
-	b.note(line{What: "… all are", Value: all.Seconds(), Unit: "s", Wanted: "≤ 60 s", Met: most(all.Seconds(), 60)})
+	b.Note(figure.Line{What: fmt.Sprintf("%d agents, %d of them at the bridge that is killed: 99 %% are connected", before, before-elsewhere), Value: most99.Seconds(), Unit: "s", Wanted: "≤ 20 s", Met: figure.AtMost(most99.Seconds(), 20)})
+	b.Note(figure.Line{What: "… all are", Value: all.Seconds(), Unit: "s", Wanted: "≤ 60 s", Met: figure.AtMost(all.Seconds(), 60)})
 	b.noteCalls(c)
 	began := time.Now()
 	if err := b.agree(ctx, 5*time.Minute); err != nil {
 		return err
 	}
-	b.note(line{What: "tables agree with the clusters after the end of the changes", Value: time.Since(began).Seconds(), Unit: "s"})
+	b.Note(figure.Line{What: "tables agree with the clusters after the end of the changes", Value: time.Since(began).Seconds(), Unit: "s"})
 	if err := b.untouched(ctx); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (b *bench) takesShare(ctx context.Context, began time.Time) error {
 			return err
 		}
 		if have := b.agents - others; 10*have*3 >= 8*b.agents {
-			b.note(line{What: "the bridge that came back has four fifths of its share", Value: time.Since(began).Seconds(), Unit: "s", Wanted: "≤ 60 s", Met: most(time.Since(began).Seconds(), 60)})
+			b.Note(figure.Line{What: "the bridge that came back has four fifths of its share", Value: time.Since(began).Seconds(), Unit: "s", Wanted: "≤ 60 s", Met: figure.AtMost(time.Since(began).Seconds(), 60)})
 			return nil
 		}
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {
@@ -108,7 +109,7 @@ func (b *bench) takesShare(ctx context.Context, began time.Time) error {
 		}
 	}
 	others, err := b.connected(ctx, "bridge-1")
-	b.note(line{What: "agents at the bridge that came back, after three minutes", Value: float64(b.agents - others), Wanted: "a third", Met: most(1, 0)})
+	b.Note(figure.Line{What: "agents at the bridge that came back, after three minutes", Value: float64(b.agents - others), Wanted: "a third", Met: figure.AtMost(1, 0)})
 	return err
 }
 
@@ -137,13 +138,13 @@ func database(ctx context.Context, b *bench) error {
 	if err := b.agree(ctx, 10*time.Minute); err != nil {
 		return err
 	}
-	b.note(line{What: fmt.Sprintf("away for %s: tables agree after its return and the end of the changes", b.away), Value: time.Since(began).Seconds(), Unit: "s", Wanted: "≤ 120 s", Met: most(time.Since(began).Seconds(), 120)})
+	b.Note(figure.Line{What: fmt.Sprintf("away for %s: tables agree after its return and the end of the changes", b.away), Value: time.Since(began).Seconds(), Unit: "s", Wanted: "≤ 120 s", Met: figure.AtMost(time.Since(began).Seconds(), 120)})
 	grown := 0.0
 	for i := range 3 {
 		grown = max(grown, peak[i]-before[i])
 	}
-	b.note(line{What: "more resident memory of a bridge meanwhile", Value: grown, Unit: "MiB", Wanted: "≤ 64 MiB", Met: most(grown, 64)})
-	b.note(line{What: fmt.Sprintf("more resident memory of %d agents in one process", b.agents), Value: peak[3] - before[3], Unit: "MiB"})
+	b.Note(figure.Line{What: "more resident memory of a bridge meanwhile", Value: grown, Unit: "MiB", Wanted: "≤ 64 MiB", Met: figure.AtMost(grown, 64)})
+	b.Note(figure.Line{What: fmt.Sprintf("more resident memory of %d agents in one process", b.agents), Value: peak[3] - before[3], Unit: "MiB"})
 	b.noteCalls(c)
 	return b.untouched(ctx)
 }
@@ -175,9 +176,9 @@ func rolling(ctx context.Context, b *bench) error {
 	if err := b.agree(ctx, 10*time.Minute); err != nil {
 		return err
 	}
-	b.note(line{What: fmt.Sprintf("three bridges, then %d agents at once: a change is in the table, p50 of %d", b.agents, len(took)), Value: percentile(took, 0.5), Unit: "s"})
-	b.note(line{What: "… p99", Value: percentile(took, 0.99), Unit: "s", Wanted: "≤ 10 s", Met: most(percentile(took, 0.99), 10)})
-	b.note(line{What: "tables agree after the end of the changes", Value: time.Since(began).Seconds(), Unit: "s"})
+	b.Note(figure.Line{What: fmt.Sprintf("three bridges, then %d agents at once: a change is in the table, p50 of %d", b.agents, len(took)), Value: percentile(took, 0.5), Unit: "s"})
+	b.Note(figure.Line{What: "… p99", Value: percentile(took, 0.99), Unit: "s", Wanted: "≤ 10 s", Met: figure.AtMost(percentile(took, 0.99), 10)})
+	b.Note(figure.Line{What: "tables agree after the end of the changes", Value: time.Since(began).Seconds(), Unit: "s"})
 	b.noteCalls(c)
 	return b.untouched(ctx)
 }
@@ -209,11 +210,11 @@ func flapping(ctx context.Context, b *bench) error {
 	if err := b.agree(ctx, 10*time.Minute); err != nil {
 		return err
 	}
-	b.note(line{What: fmt.Sprintf("%d flaps in %s: tables agree after the last", flaps, b.flapping), Value: time.Since(began).Seconds(), Unit: "s"})
+	b.Note(figure.Line{What: fmt.Sprintf("%d flaps in %s: tables agree after the last", flaps, b.flapping), Value: time.Since(began).Seconds(), Unit: "s"})
 	for i, what := range []string{"bridge 0", "bridge 1", "bridge 2", "all agents"} {
-		b.note(line{What: "resident memory of " + what + ", beside the same after a quarter of the time", Value: late[i], Beside: early[i], Unit: "MiB"})
+		b.Note(figure.Line{What: "resident memory of " + what + ", beside the same after a quarter of the time", Value: late[i], Beside: early[i], Unit: "MiB"})
 	}
-	b.note(line{What: fmt.Sprintf("a change is in the table, p99 of %d", len(took)), Value: percentile(took, 0.99), Unit: "s"})
+	b.Note(figure.Line{What: fmt.Sprintf("a change is in the table, p99 of %d", len(took)), Value: percentile(took, 0.99), Unit: "s"})
 	b.noteCalls(c)
 	return b.untouched(ctx)
 }

@@ -30,7 +30,7 @@ func (b *bench) open(ctx context.Context) error {
 	if err := b.makeClusters(ctx); err != nil {
 		return err
 	}
-	b.tell("%d clusters; three bridges and MariaDB start", b.agents)
+	b.Tell("%d clusters; three bridges and MariaDB start", b.agents)
 	b.env, err = testenv.Up(ctx, testenv.Options{Dir: filepath.Join(b.dir, "env"), Clouddriver: testenv.NoClouddriver, WithoutCluster: true, DiesWithParent: true,
 		Bridges: 3, Network: true, ConfigureAgent: func(config map[string]any) {
 			// The environment's own agent has one account more; it only shows the fleet how agents are configured.
@@ -58,7 +58,7 @@ func (b *bench) open(ctx context.Context) error {
 	if err := b.agree(ctx, 10*time.Minute); err != nil {
 		return err
 	}
-	b.tell("everything is in the tables %s after the fleet's start", time.Since(began).Round(time.Second))
+	b.Tell("everything is in the tables %s after the fleet's start", time.Since(began).Round(time.Second))
 	return b.guard(ctx)
 }
 

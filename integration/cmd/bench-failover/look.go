@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead/fairlead/integration/figure"
 	"github.com/fairlead/fairlead/proto/cats"
 )
 
@@ -29,7 +30,7 @@ func (b *bench) tellMissing(ctx context.Context) error {
 			return err
 		}
 		if n == 0 {
-			b.tell("account %s has no session now", c.Name)
+			b.Tell("account %s has no session now", c.Name)
 		}
 	}
 	return nil
@@ -119,7 +120,7 @@ func (b *bench) untouched(ctx context.Context) error {
 	if err := b.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM bench_steady b LEFT JOIN cats_v1_service s ON s.id = b.id WHERE s.last_updated IS NULL OR s.last_updated <> b.last_updated").Scan(&written); err != nil {
 		return err
 	}
-	b.note(line{What: "rows deleted, or written again, of objects that did not change", Value: deleted + written, Wanted: "0", Met: most(deleted+written, 0)})
+	b.Note(figure.Line{What: "rows deleted, or written again, of objects that did not change", Value: deleted + written, Wanted: "0", Met: figure.AtMost(deleted+written, 0)})
 	return nil
 }
 

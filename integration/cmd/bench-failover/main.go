@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -72,7 +71,7 @@ func measure(ctx context.Context, b *bench, run string) (err error) {
 			err = ended
 		}
 	}()
-	b.figure = "start"
+	b.Figure = "start"
 	if err := b.open(ctx); err != nil {
 		return err
 	}
@@ -80,19 +79,17 @@ func measure(ctx context.Context, b *bench, run string) (err error) {
 		if !wanted.MatchString(f.name) {
 			continue
 		}
-		b.figure = f.name
-		b.tell("%s", f.what)
+		b.Figure = f.name
+		b.Tell("%s", f.what)
 		if err := f.run(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		if !b.json {
-			b.table(f.what)
+			b.Table(f.what)
 		}
 	}
 	if b.json {
-		encoder := json.NewEncoder(os.Stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(b.lines)
+		return b.JSON(os.Stdout)
 	}
 	return nil
 }
