@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +50,9 @@ func (o *options) checkConfig(c *cobra.Command, bridgeFile string, files []strin
 		}
 	}
 	for _, file := range files {
+		if other := otherFile(file); other != "" {
+			return &failure{exitUsage, file + other}
+		}
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return &failure{exitUsage, err.Error()}
@@ -78,4 +83,15 @@ func (o *options) checkConfig(c *cobra.Command, bridgeFile string, files []strin
 		err = &failure{exitFault, fmt.Sprintf("%d settings are refused, unknown or wrong", open)}
 	}
 	return err
+}
+
+// otherFile says what a file is by its name when it is no profile of Clouddriver: as a profile it would have nothing wrong, whatever is in it.
+func otherFile(file string) string {
+	switch name := filepath.Base(file); {
+	case strings.HasPrefix(name, "armory-agent"), strings.HasPrefix(name, "fairlead-agent"), strings.HasPrefix(name, "kubesvc"):
+		return ": this is an agent's file: `fairlead-agent config check --config " + file + "`"
+	case strings.HasPrefix(name, "fairlead-bridge"):
+		return ": this is a bridge's file: `fairlead config check --bridge-config " + file + "`"
+	}
+	return ""
 }

@@ -36,3 +36,19 @@ func TestConfigCheckGoesThroughAProfile(t *testing.T) {
 		t.Error(out, err)
 	}
 }
+
+func TestConfigCheckTakesNoOtherFileForAProfile(t *testing.T) {
+	for name, way := range map[string]string{"armory-agent.yml": "fairlead-agent config check --config", "fairlead-bridge.yml": "--bridge-config"} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte("kubernetes: {acounts: []}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := command()
+		c.SetOut(&bytes.Buffer{})
+		c.SetErr(&bytes.Buffer{})
+		c.SetArgs([]string{"config", "check", file})
+		if err := c.Execute(); err == nil || !strings.Contains(err.Error(), way) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
