@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	adminv1 "github.com/fairlead/fairlead/proto/gen/fairlead/admin/v1"
 	"github.com/fairlead/fairlead/testenv"
@@ -116,11 +117,8 @@ func scaleOnce(t *testing.T, w *world) {
 	w.wire.sever()
 	w.connected(t, false)
 	// Somebody else changes it before the result is told: a second scale would undo that.
-	d, err := w.kube.AppsV1().Deployments(namespace).Get(t.Context(), "scaled", metav1.GetOptions{})
-	must(t, err)
-	one := int32(1)
-	d.Spec.Replicas = &one
-	_, err = w.kube.AppsV1().Deployments(namespace).Update(t.Context(), d, metav1.UpdateOptions{})
+	// By a patch: the controller writes the status meanwhile, and an update would collide with it.
+	_, err := w.kube.AppsV1().Deployments(namespace).Patch(t.Context(), "scaled", types.MergePatchType, []byte(`{"spec":{"replicas":1}}`), metav1.PatchOptions{})
 	must(t, err)
 	h.release()
 	hp.release()
@@ -128,7 +126,7 @@ func scaleOnce(t *testing.T, w *world) {
 	if r := ended(t, scaled); r.err != nil || r.code != 0 {
 		t.Error(r)
 	}
-	d, err = w.kube.AppsV1().Deployments(namespace).Get(t.Context(), "scaled", metav1.GetOptions{})
+	d, err := w.kube.AppsV1().Deployments(namespace).Get(t.Context(), "scaled", metav1.GetOptions{})
 	must(t, err)
 	if n := w.gate.changed("P", "/deployments/scaled/scale") + w.gate.changed("PUT", "/deployments/scaled/scale") + w.gate.changed("PATCH", "/deployments/scaled/scale"); n != 1 || *d.Spec.Replicas != 1 {
 		t.Errorf("%d requests to scale it, %d replicas; one that somebody else set to 1 afterwards", n, *d.Spec.Replicas)
